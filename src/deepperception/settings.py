@@ -1,0 +1,85 @@
+"""Settings read from YAML: strict, and helpful about a misspelt key."""
+
+from __future__ import annotations
+
+import difflib
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from deepperception.errors import InputError
+
+
+class Settings(BaseModel):
+    """A group of settings: unknown keys are refused, values never change after validation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+SettingsT = TypeVar("SettingsT", bound=Settings)
+
+
+def load(path: Path, model: type[SettingsT]) -> SettingsT:
+    """Read a YAML file into `model`; InputError names the file, the key and the nearest valid key."""
+    return parse(read_yaml(path), model, where=str(path))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such file; give the path of a YAML file.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); give a readable YAML file.") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f", line {mark.line + 1}" if mark else ""
+        raise InputError(f"{path}{place}: this is not valid YAML ({getattr(error, 'problem', 'unreadable')}).") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected a mapping of settings, found {type(content).__name__}.")
+    return content
+
+
+def parse(content: Mapping[str, Any], model: type[SettingsT], *, where: str) -> SettingsT:
+    """Validate a mapping; `where` names its origin in the error."""
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise InputError(_sentence(error, model, where)) from None
+
+
+def _sentence(error: ValidationError, model: type[BaseModel], where: str) -> str:
+    faults = error.errors(include_url=False)
+    fault = faults[0]
+    key = ".".join(str(part) for part in fault["loc"]) or "the file"
+    more = f" ({len(faults) - 1} more like this)" if len(faults) > 1 else ""
+    if fault["type"] == "extra_forbidden":
+        valid = _valid_keys(model, fault["loc"][:-1])
+        near = difflib.get_close_matches(str(fault["loc"][-1]), valid, n=1, cutoff=0.5)
+        hint = f"did you mean '{near[0]}'?" if near else f"valid keys here: {', '.join(sorted(valid))}."
+        return f"{where}: unknown key '{key}'; {hint}{more}"
+    given = "" if fault["type"] == "missing" else f" (it is {fault['input']!r})"
+    return f"{where}: {key}: {fault['msg'][0].lower()}{fault['msg'][1:]}{given}; correct it and run again.{more}"
+
+
+def _valid_keys(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    """The keys allowed at `path` below `model`; empty where the path leaves the known models."""
+    for part in path:
+        field = model.model_fields.get(str(part))
+        nested = _nested_model(field.annotation) if field else None
+        if nested is None:
+            return []
+        model = nested
+    return list(model.model_fields)
+
+
+def _nested_model(annotation: Any) -> type[BaseModel] | None:
+    for candidate in (annotation, *typing.get_args(annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+    return None
