@@ -1,0 +1,73 @@
+"""Honest error bars: an interval for a share, and two tests for results on the same cases."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import NormalDist
+
+import numpy as np
+
+_DRAWS_AT_ONCE = 4_000_000
+
+
+def wilson(correct: int, cases: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval for the share `correct / cases`, within [0, 1].
+
+    Unlike the normal interval it stays honest at few cases and near 0 and 1. Without cases nothing is known: (0, 1).
+    """
+    if not 0 <= correct <= cases:
+        raise ValueError(f"{correct} correct of {cases} cases is not possible")
+    if not 0 < confidence < 1:
+        raise ValueError(f"a confidence of {confidence} is not possible; it lies between 0 and 1")
+    if cases == 0:
+        return 0.0, 1.0
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    share = correct / cases
+    centre = share + z * z / (2 * cases)
+    half_width = z * math.sqrt(share * (1 - share) / cases + z * z / (4 * cases * cases))
+    scale = 1 + z * z / cases
+    # At the ends the bound is the end itself; the formula misses it by a rounding error.
+    low = 0.0 if correct == 0 else (centre - half_width) / scale
+    high = 1.0 if correct == cases else (centre + half_width) / scale
+    return low, high
+
+
+def mcnemar_exact(only_a: int, only_b: int) -> float:
+    """Two-sided exact p-value that A and B are equally often right, from the cases that only one of them got right.
+
+    The binomial test of a fair coin (McNemar, 1947): cases on which both agree say nothing. No such cases: 1.
+    """
+    if min(only_a, only_b) < 0:
+        raise ValueError(f"counts cannot be negative: {only_a}, {only_b}")
+    split = only_a + only_b
+    tail, ways = 0, 1  # ways = split choose i, kept in whole numbers: exact at any size
+    for i in range(min(only_a, only_b) + 1):
+        tail += ways
+        ways = ways * (split - i) // (i + 1)
+    return min(1.0, 2 * tail / 2**split)
+
+
+def paired_bootstrap(
+    a: Sequence[float], b: Sequence[float], seed: int, resamples: int = 10_000, confidence: float = 0.95
+) -> tuple[float, float, float]:
+    """(mean of a - mean of b, and its percentile interval) for scores of the same cases in the same order.
+
+    Cases are resampled whole, so what makes a case hard for both cancels out. The same seed gives the same interval.
+    ValueError for lists that are empty or of different lengths.
+    """
+    if len(a) != len(b) or not len(a):
+        raise ValueError(
+            f"paired scores need the same cases on both sides, and at least one; got {len(a)} and {len(b)}"
+        )
+    if resamples < 1 or not 0 < confidence < 1:
+        raise ValueError(f"{resamples} resamples at a confidence of {confidence} are not possible")
+    gains = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
+    rng = np.random.default_rng(seed)
+    means = np.empty(resamples)
+    at_once = max(1, _DRAWS_AT_ONCE // len(gains))
+    for start in range(0, resamples, at_once):
+        rows = min(at_once, resamples - start)
+        means[start : start + rows] = gains[rng.integers(len(gains), size=(rows, len(gains)))].mean(axis=1)
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(gains.mean()), float(low), float(high)
