@@ -1,0 +1,183 @@
+"""Dataset rows in parquet: KVG-Bench's columns first, so that a benchmark is a dataset and a dataset can be scored."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast, get_args
+
+from deepperception.artifacts.disk import replacing, reporting_full_disk
+from deepperception.errors import InputError
+from deepperception.grounding import Box, Object, Sample, Source, Split, entity_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+SEEN_IN_KVG_BENCH = frozenset({"aircraft", "car", "reptilia", "bird", "food"})
+KVG_COLUMNS = ("question_id", "category", "question", "answer", "image")
+_ROWS_AT_ONCE = 32
+
+
+def write_rows(path: Path, samples: Iterable[Sample], *, rows_per_group: int = 256) -> int:
+    """Write a dataset file, a row group at a time; returns the number of rows.
+
+    The same samples give the same bytes. The file appears only when it is whole; InfrastructureError on a full disk.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = _schema()
+    texts = [name for name in schema.names if name != "image"]
+    rows = iter(samples)
+    written = 0
+    with (
+        reporting_full_disk(path),
+        replacing(path) as temporary,
+        # Pictures are compressed already, and statistics over them would repeat whole files in the footer.
+        pq.ParquetWriter(
+            temporary,
+            schema,
+            compression={name: "ZSTD" for name in texts} | {"image.bytes": "NONE"},
+            use_dictionary=[name for name in texts if name in ("category", "split")],
+            write_statistics=texts,
+        ) as writer,
+    ):
+        while group := [_to_row(sample) for sample in islice(rows, rows_per_group)]:
+            writer.write_table(pa.Table.from_pylist(group, schema=schema), row_group_size=rows_per_group)
+            written += len(group)
+    return written
+
+
+def read_rows(path: Path, *, seen: Collection[str] | None = None) -> Iterator[Sample]:
+    """The samples of a dataset or of a plain KVG-Bench file, in order, a few in memory at a time.
+
+    `seen` names the categories that count as seen. Without it a file's own `seen` column decides; where there is none,
+    the five that KVG-Bench trains on. Columns that a plain benchmark lacks come out empty, its split as test.
+
+    InputError names the file and the row (counted from 1) of whatever is wrong.
+    """
+    with _opened(path) as file:
+        missing = [name for name in KVG_COLUMNS if name not in file.schema_arrow.names]
+        if missing:
+            raise InputError(
+                f"{path}: the column '{missing[0]}' is missing; a dataset has at least {', '.join(KVG_COLUMNS)}."
+            )
+        columns = [name for name in _schema().names if name in file.schema_arrow.names]
+        number = 0
+        for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=columns):
+            for row in batch.to_pylist():
+                number += 1
+                try:
+                    yield _from_row(row, seen)
+                except InputError as error:
+                    raise InputError(f"{path}, row {number}: {error}") from None
+
+
+def count_rows(path: Path) -> int:
+    """The number of rows, from the file's footer."""
+    with _opened(path) as file:
+        return int(file.metadata.num_rows)
+
+
+def _opened(path: Path) -> pq.ParquetFile:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such file; give a dataset or benchmark in parquet.")
+    try:
+        return pq.ParquetFile(path, pre_buffer=False)  # buffering ahead reads the whole file into memory
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(
+            f"{path}: this is not a readable parquet file ({str(error).splitlines()[0]}); give a dataset or benchmark."
+        ) from None
+
+
+def _schema() -> pa.Schema:
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            ("question_id", pa.string()),
+            ("category", pa.string()),
+            ("question", pa.string()),
+            ("answer", pa.string()),
+            ("image", pa.struct([("bytes", pa.binary())])),
+            ("entity", pa.string()),
+            ("objects", pa.list_(pa.struct([("entity", pa.string()), ("box", pa.list_(pa.float64()))]))),
+            ("reasoning", pa.string()),
+            ("sources", pa.list_(pa.struct([("id", pa.string()), ("licence", pa.string())]))),
+            ("split", pa.string()),
+            ("seen", pa.bool_()),
+        ]
+    )
+
+
+def _to_row(sample: Sample) -> dict[str, Any]:
+    return {
+        "question_id": sample.question_id,
+        "category": sample.category,
+        "question": sample.question,
+        "answer": sample.answer,
+        "image": {"bytes": sample.image},
+        "entity": sample.entity,
+        "objects": [{"entity": thing.entity, "box": list(thing.box.as_tuple())} for thing in sample.objects],
+        "reasoning": sample.reasoning,
+        "sources": [{"id": source.id, "licence": source.licence} for source in sample.sources],
+        "split": sample.split,
+        "seen": sample.seen,
+    }
+
+
+def _from_row(row: Mapping[str, Any], seen: Collection[str] | None) -> Sample:
+    category = _text(row, "category")
+    question = _text(row, "question")
+    sample = Sample(
+        question_id=_text(row, "question_id"),
+        category=category,
+        question=question,
+        answer=_text(row, "answer"),
+        image=_image(row["image"]),
+        entity=row.get("entity") or entity_of(question),
+        objects=tuple(Object(thing["entity"], _box(thing["box"])) for thing in row.get("objects") or ()),
+        reasoning=row.get("reasoning"),
+        sources=tuple(Source(**source) for source in row.get("sources") or ()),
+        split=_split(row.get("split")),
+        seen=_is_seen(category, row.get("seen"), seen),
+    )
+    _ = sample.target  # an answer that cannot be scored is found here, not hours later
+    return sample
+
+
+def _text(row: Mapping[str, Any], column: str) -> str:
+    value = row[column]
+    if value is None or value == "":
+        raise InputError(f"the column '{column}' is empty; every row needs one.")
+    return str(value)
+
+
+def _image(value: Any) -> bytes:
+    content = value.get("bytes") if isinstance(value, Mapping) else value
+    if not isinstance(content, bytes) or not content:
+        raise InputError("the picture is missing; the column 'image' holds the bytes of an image file.")
+    return content
+
+
+def _box(corners: Any) -> Box:
+    if not isinstance(corners, list) or len(corners) != 4 or any(corner is None for corner in corners):
+        raise InputError(f"the box {corners!r} of an object has not four numbers; expected x1, y1, x2, y2.")
+    return Box(*corners)
+
+
+def _split(value: str | None) -> Split:
+    if value is not None and value not in get_args(Split):
+        raise InputError(f"the split is '{value}'; expected one of {', '.join(get_args(Split))}.")
+    return cast(Split, value or "test")
+
+
+def _is_seen(category: str, own: bool | None, seen: Collection[str] | None) -> bool:
+    if seen is None and own is not None:
+        return own
+    return category in (SEEN_IN_KVG_BENCH if seen is None else seen)

@@ -1,0 +1,176 @@
+"""Evaluations: the cases behind a score, and the alignment of two models' cases for a paired test."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from deepperception.artifacts.disk import replacing
+from deepperception.errors import InputError
+
+CASES = "cases.jsonl"
+METRICS = "metrics.json"
+IOU_THRESHOLD = 0.5
+"""A case is right from here on (paper, section 1: accuracy at 0.5)."""
+
+Corners = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One question, what the model said, and how both parsers read it. Boxes in the 0-1000 frame."""
+
+    question_id: str
+    category: str
+    seen: bool
+    entity: str
+    target: Corners
+    text: str
+    official: Corners
+    """As the paper's evaluator reads it: (0, 0, 0, 0) where it reads nothing, and possibly reversed."""
+    official_iou: float
+    robust: Corners | None
+    robust_iou: float
+    form: str
+    """Which of the tolerant parser's forms matched."""
+
+    @property
+    def correct(self) -> bool:
+        """By the official parser, which is what gates and tables go by."""
+        return self.official_iou >= IOU_THRESHOLD
+
+    @property
+    def robust_correct(self) -> bool:
+        return self.robust_iou >= IOU_THRESHOLD
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Two models' cases of one benchmark, row by row: `a[i]` and `b[i]` answer the same question."""
+
+    a: Sequence[Case]
+    b: Sequence[Case]
+
+    @property
+    def right_a(self) -> list[bool]:
+        """Whether `a` got each case right, by the official parser."""
+        return [case.correct for case in self.a]
+
+    @property
+    def right_b(self) -> list[bool]:
+        return [case.correct for case in self.b]
+
+    @property
+    def only_right(self) -> tuple[int, int]:
+        """How many cases only `a`, and only `b`, got right: what McNemar's test goes by."""
+        both = list(zip(self.right_a, self.right_b, strict=True))
+        return sum(a > b for a, b in both), sum(b > a for a, b in both)
+
+    def where(self, *, seen: bool) -> Paired:
+        """Only the cases of seen, or of unseen, categories."""
+        kept = [(a, b) for a, b in zip(self.a, self.b, strict=True) if a.seen == seen]
+        return Paired([a for a, _ in kept], [b for _, b in kept])
+
+    def __len__(self) -> int:
+        return len(self.a)
+
+
+def write_cases(folder: Path, cases: Iterable[Case]) -> int:
+    """Write `cases.jsonl` as the cases come; returns how many."""
+    written = 0
+    with replacing(folder / CASES) as temporary, temporary.open("w", encoding="utf-8") as file:
+        for case in cases:
+            file.write(json.dumps(asdict(case), ensure_ascii=False) + "\n")
+            written += 1
+    return written
+
+
+def read_cases(folder: Path) -> list[Case]:
+    """The cases of an evaluation, in the benchmark's order; InputError names the file and the line."""
+    path = folder / CASES
+    cases = []
+    # Not splitlines(): a completion may hold line separators that JSON leaves as they are.
+    for number, line in enumerate(_read_text(path).split("\n"), start=1):
+        if not line:
+            continue
+        try:
+            cases.append(_case(json.loads(line)))
+        except (ValueError, TypeError, KeyError) as error:
+            raise InputError(f"{path}, line {number}: this is no case ({error}); make the evaluation again.") from None
+    return cases
+
+
+def read_metrics(folder: Path) -> dict[str, Any]:
+    """The evaluation's `metrics.json`."""
+    path = folder / METRICS
+    try:
+        metrics = json.loads(_read_text(path))
+    except ValueError as error:
+        raise InputError(f"{path}: this is not valid JSON ({error}); make the evaluation again.") from None
+    if not isinstance(metrics, dict) or not {"benchmark", "backend", "official"} <= metrics.keys():
+        raise InputError(f"{path}: these are not an evaluation's metrics; make the evaluation again.")
+    return metrics
+
+
+def paired(a: Path, b: Path) -> Paired:
+    """Align two evaluation folders case by case.
+
+    InputError where they cannot be compared: another benchmark, engine, version, dtype or decoding would be measured
+    along with the model. The prompt may differ, because it is each model's own.
+    """
+    _refuse_unlike(a, b)
+    cases_a, cases_b = read_cases(a), read_cases(b)
+    by_id = {case.question_id: case for case in cases_b}
+    ids_a = {case.question_id for case in cases_a}
+    if ids_a != by_id.keys() or not len(ids_a) == len(cases_a) == len(cases_b):
+        raise InputError(f"{a} and {b} do not answer the same questions once each; evaluate both models again.")
+    if not cases_a:
+        raise InputError(f"{a} and {b} hold no cases; evaluate both models again.")
+    return Paired(cases_a, [by_id[case.question_id] for case in cases_a])
+
+
+def _refuse_unlike(a: Path, b: Path) -> None:
+    metrics_a, metrics_b = read_metrics(a), read_metrics(b)
+    for part, key in (
+        ("benchmark", "digest"),
+        ("backend", "engine"),
+        ("backend", "version"),
+        ("backend", "dtype"),
+        ("backend", "decoding"),
+    ):
+        value_a, value_b = metrics_a[part].get(key), metrics_b[part].get(key)
+        if value_a != value_b:
+            raise InputError(
+                f"{a} and {b} cannot be compared: their {part} differs in {key} ({value_a} and {value_b}); "
+                "score both models on the same file with the same engine and settings."
+            )
+
+
+def _case(row: Any) -> Case:
+    if not isinstance(row, dict):
+        raise TypeError(f"expected an object, found {type(row).__name__}")
+    unknown = row.keys() - {field.name for field in fields(Case)}
+    if unknown:
+        raise ValueError(f"unknown key '{min(unknown)}'")
+    robust = row["robust"]
+    boxes = {"target": _corners(row["target"]), "official": _corners(row["official"])}
+    return Case(**{**row, **boxes, "robust": None if robust is None else _corners(robust)})
+
+
+def _corners(values: Sequence[float]) -> Corners:
+    x1, y1, x2, y2 = values
+    return (x1, y1, x2, y2)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(
+            f"{path.parent}: this is no evaluation (it has no {path.name}); give a folder that evaluate wrote."
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); make the evaluation again.") from None
