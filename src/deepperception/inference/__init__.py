@@ -1,0 +1,1 @@
+"""Models behind one protocol: requests of a picture and a text in, texts out."""

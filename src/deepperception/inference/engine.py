@@ -1,0 +1,36 @@
+"""The one way to ask a model: a picture and a text go in, texts come out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One user turn: `image` is the encoded file (JPEG, PNG, ...), `text` the words beside it."""
+
+    text: str
+    image: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """How replies are drawn. `temperature` 0 is greedy; `samples` replies are drawn for each request."""
+
+    max_new_tokens: int = 512
+    temperature: float = 0.0
+    samples: int = 1
+    seed: int = 0
+
+
+class Engine(Protocol):
+    """A model, local or remote, real or made of rules."""
+
+    backend: dict[str, Any]
+    """What a score must record to be compared: engine, version, dtype."""
+
+    def generate(self, requests: Sequence[Request], decoding: Decoding) -> Iterator[list[str]]:
+        """For each request, in order, `decoding.samples` replies with special tokens stripped."""
+        ...

@@ -1,0 +1,57 @@
+"""What the tests of several packages need: a tiny model with random weights, and rows of creatures."""
+
+from __future__ import annotations
+
+import io
+import random
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def random_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Qwen2-VL that has learned nothing, with its interface."""
+    torch = pytest.importorskip("torch", reason="needs the train extra")
+    from deepperception.artifacts.checkpoints import Interface, write_interface
+    from deepperception.bestiary import tiny
+
+    folder = tmp_path_factory.mktemp("checkpoint") / "random"
+    torch.manual_seed(0)
+    processor = tiny.build_processor()
+    model = tiny.build_tiny_model(len(processor.tokenizer), processor.tokenizer.convert_tokens_to_ids)
+    tiny.save(model, processor, folder)
+    write_interface(folder, Interface(box_step=25, max_pixels=tiny.MAX_PIXELS, max_new_tokens=16))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def creature_rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset folder with sft.parquet and rl.parquet of 12 rows each, drawn by the bestiary."""
+    from deepperception.artifacts.datasets import write_rows
+    from deepperception.bestiary.scenes import draw_scene
+    from deepperception.grounding import Object, Sample, answer_text, question
+
+    def row(number: int) -> Sample:
+        scene = draw_scene(random.Random(number))
+        names = [f"Thing{place}" for place in range(len(scene.creatures))]
+        buffer = io.BytesIO()
+        assert scene.picture is not None
+        scene.picture.save(buffer, "PNG")
+        return Sample(
+            question_id=f"thing/{number}",
+            category="thing",
+            question=question(names[0]),
+            answer=answer_text(names[0], scene.creatures[0].box),
+            image=buffer.getvalue(),
+            entity=names[0],
+            objects=tuple(Object(name, each.box) for name, each in zip(names, scene.creatures, strict=True)),
+            reasoning=f"Look for {names[0]}.\n{scene.creatures[0].box.text()} {names[0]}: match.",
+            split="train",
+            seen=True,
+        )
+
+    folder = tmp_path_factory.mktemp("rows")
+    for name in ("sft", "rl"):
+        write_rows(folder / f"{name}.parquet", [row(number) for number in range(12)])
+    return folder
