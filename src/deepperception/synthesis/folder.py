@@ -1,0 +1,191 @@
+"""Photos in folders: CATEGORY/ENTITY/*.jpg, or ENTITY/*.jpg where the settings name the one category.
+
+An entity's pictures lie in its folder or in `images/` below it; its PASCAL VOC annotations beside the pictures or in
+`annotations/`. Underscores in folder names stand for spaces.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deepperception.errors import InputError
+from deepperception.grounding import question
+from deepperception.inference.images import examine, open_image
+from deepperception.synthesis.config import SourceConfig
+from deepperception.synthesis.sources import FaultyPhotos, Photo, Tally
+from deepperception.synthesis.voc import read_annotation, upright_box
+
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+_PICTURES, _ANNOTATIONS = "images", "annotations"
+
+SEVERAL = "holds several boxes of its entity"
+ANOTHER = "also shows another entity of its category"
+TWICE = "is the same file as another photo"
+FAULTY = "is faulty"
+
+
+@dataclass(frozen=True)
+class _EntityFolder:
+    path: Path
+    category: str
+    entity: str
+
+    def pictures(self) -> list[Path]:
+        folders = (self.path, self.path / _PICTURES)
+        return [file for folder in folders for file in _visible(folder) if file.suffix.lower() in PICTURE_SUFFIXES]
+
+    def annotation_of(self, picture: Path) -> Path | None:
+        places = (picture.parent, self.path / _ANNOTATIONS, picture.parent / _ANNOTATIONS)
+        return next((file for place in places if (file := place / f"{picture.stem}.xml").is_file()), None)
+
+
+class FolderSource:
+    """Labelled photos on disk, each read once to its end before any is used."""
+
+    def __init__(self, config: SourceConfig, seed: int) -> None:
+        self.config = config
+        self.left_out = Tally()
+        if config.path is None:
+            raise InputError("synthesis.source.path is not set; name the folder of photos there or with --source.")
+        self.root = config.path
+
+    def photos(self) -> Iterator[Photo]:
+        """Photos with exactly one box of their entity, in order of their path.
+
+        InputError where the folders are not laid out as the module says, or a category has a single entity;
+        FaultyPhotos where a photo cannot be used as it is, unless `skip_bad` says to leave those out. What is left out
+        for holding several boxes is not read to its end.
+        """
+        self.left_out = Tally()
+        folders = self._entity_folders()
+        siblings: defaultdict[str, set[str]] = defaultdict(set)
+        for folder in folders:
+            siblings[folder.category].add(_plain(folder.entity))
+        found: list[Photo] = []
+        faults: dict[str, str] = {}
+        digests: set[str] = set()
+        for folder in folders:
+            others = siblings[folder.category] - {_plain(folder.entity)}
+            licence = self.config.licence or self._licence(folder)
+            for picture in folder.pictures():
+                try:
+                    photo = self._photo(folder, picture, others, licence)
+                except InputError as fault:
+                    faults[self._name(picture)] = str(fault)
+                    continue
+                if photo and photo.digest in digests:
+                    self.left_out.add(TWICE, photo.id)
+                elif photo:
+                    digests.add(photo.digest)
+                    found.append(photo)
+        if faults and not self.config.skip_bad:
+            raise FaultyPhotos(list(faults.values()))
+        for name in faults:
+            self.left_out.add(FAULTY, name)
+        yield from found
+
+    def report(self) -> dict[str, Any]:
+        return self.left_out.as_dict()
+
+    def _entity_folders(self) -> list[_EntityFolder]:
+        if not self.root.is_dir():
+            raise InputError(
+                f"{self.root}: there is no such folder of photos; correct --source or synthesis.source.path."
+            )
+        if self.config.category is not None:
+            folders = self._entities_in(self.root, self.config.category)
+        else:
+            categories = [path for path in _visible(self.root) if path.is_dir()]
+            if not categories:
+                raise InputError(
+                    f"{self.root}: there are no photos in this folder; expected CATEGORY/ENTITY/*.jpg in it."
+                )
+            folders = [folder for path in categories for folder in self._entities_in(path, _spoken(path.name))]
+        for folder in folders:
+            if not folder.pictures():
+                raise InputError(f"{folder.path}: this entity has no photos; add some, or remove the folder.")
+        return folders
+
+    def _entities_in(self, path: Path, category: str) -> list[_EntityFolder]:
+        below = [entity for entity in _visible(path) if entity.is_dir()]
+        if self.config.category is None and (not below or any(entity.name == _PICTURES for entity in below)):
+            raise InputError(
+                f"{path}: expected CATEGORY/ENTITY/*.jpg and this category holds no entity folders; where {self.root} "
+                "holds the entities of one category, name it with synthesis.source.category."
+            )
+        if not below:
+            raise InputError(f"{path}: there are no photos in this folder; expected ENTITY/*.jpg in it.")
+        if len(below) == 1:
+            raise InputError(
+                f"{path}: the category '{category}' has a single entity, '{_spoken(below[0].name)}'; "
+                "add photos of a second one to tell it from."
+            )
+        folders = [_EntityFolder(entity, category, _spoken(entity.name)) for entity in below]
+        for folder in folders:
+            question(folder.entity)  # refuses names that cannot be asked for, before any photo is read
+        return folders
+
+    def _photo(self, folder: _EntityFolder, picture: Path, others: set[str], licence: str) -> Photo | None:
+        """The photo; None, and counted, where it is sound but cannot be used. InputError says what is faulty."""
+        frame = examine(picture, whole=False)
+        place = folder.annotation_of(picture)
+        if place is None:
+            raise InputError(f"{picture}: there is no annotation of this photo; put {picture.stem}.xml beside it.")
+        annotation = read_annotation(place)
+        boxes = [(_plain(label), upright_box(annotation, box, frame)) for label, box in annotation.objects]
+        own = [box for label, box in boxes if label == _plain(folder.entity)]
+        if not own:
+            labels = ", ".join(sorted({label for label, _ in annotation.objects})) or "nothing"
+            raise InputError(
+                f"{place}: there is no box of '{folder.entity}', only of {labels}; add it, or remove the photo."
+            )
+        if len(own) > 1:
+            self.left_out.add(SEVERAL, self._name(picture))
+            return None
+        if any(label in others for label, _ in boxes):
+            self.left_out.add(ANOTHER, self._name(picture))
+            return None
+        examine(picture)
+        return Photo(
+            id=self._name(picture),
+            category=folder.category,
+            entity=folder.entity,
+            box=own[0],
+            size=frame.upright,
+            licence=licence,
+            load=lambda: open_image(picture),
+            digest=hashlib.sha256(picture.read_bytes()).hexdigest(),
+        )
+
+    def _name(self, picture: Path) -> str:
+        return picture.relative_to(self.root).as_posix()
+
+    def _licence(self, folder: _EntityFolder) -> str:
+        """The first line of the nearest LICENSE file; "unknown" where there is none."""
+        for place in (folder.path, folder.path.parent, self.root):
+            for file in _visible(place):
+                if file.stem.upper() in ("LICENSE", "LICENCE") and file.is_file():
+                    lines = file.read_text(encoding="utf-8", errors="replace").split("\n")
+                    return next((line.strip() for line in lines if line.strip()), "unknown")
+        return "unknown"
+
+
+def _visible(folder: Path) -> list[Path]:
+    """What is in a folder, sorted by name; nothing where there is no folder."""
+    if not folder.is_dir():
+        return []
+    return sorted((path for path in folder.iterdir() if not path.name.startswith(".")), key=lambda path: path.name)
+
+
+def _spoken(folder_name: str) -> str:
+    return folder_name.replace("_", " ").strip()
+
+
+def _plain(name: str) -> str:
+    """A name without what folders and annotations write differently: case, underscores, hyphens, spaces."""
+    return "".join(name.casefold().replace("_", " ").replace("-", " ").split())

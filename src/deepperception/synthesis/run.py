@@ -1,0 +1,129 @@
+"""The synthesis stage: from photos of single entities to the datasets of a whole run."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from deepperception.artifacts.datasets import read_rows, write_rows
+from deepperception.artifacts.disk import write_text
+from deepperception.artifacts.manifest import Manifest
+from deepperception.artifacts.stage import Context, Outcome, once
+from deepperception.errors import InputError
+from deepperception.grounding import Sample
+from deepperception.progress import Bar
+from deepperception.synthesis.card import FileCounts, write_card
+from deepperception.synthesis.config import SynthesisConfig
+from deepperception.synthesis.contact_sheet import write_contact_sheet
+from deepperception.synthesis.filter import Filter
+from deepperception.synthesis.pools import deal
+from deepperception.synthesis.reason import Explainer, open_teacher
+from deepperception.synthesis.rows import FILES, Row, RowMaker
+from deepperception.synthesis.sources import FaultyPhotos, Photo, Source, open_source
+
+_SHOWN_OF_EACH_FILE = 4
+
+
+def run(config: SynthesisConfig, out: Path, context: Context, *, box_step: int) -> Manifest:
+    """Make a dataset folder: sft, rl, validation and test.parquet, card.json, contact_sheet.png.
+
+    All photos are read and checked before anything is written. Boxes in rows are exact to the thousandth; `box_step`
+    is what the boxes in `sft`'s reasoning are rounded to, for a model that counts in larger steps. A complete folder
+    made from the same is used again. InputError for photos or settings that cannot work, or a teacher that is mostly
+    refused.
+    """
+    source = open_source(config.source, context.seed)
+    photos = _checked_photos(source, out)
+    pools, left_over = deal(photos, config, context.seed)
+    left_out = source.report() | left_over.as_dict()
+    context.progress.say(f"{len(photos):,} photos to compose, {_said(left_out)}")
+
+    def build(folder: Path) -> Outcome:
+        maker = RowMaker(config, pools, context.seed)
+        teacher = open_teacher(config.teacher, box_step)
+        explainer = Explainer(
+            teacher, Filter(config.filter, _names(photos), box_step), config.teacher, box_step, context.seed
+        )
+        counts = {name: FileCounts() for name in FILES}
+        for name in FILES:
+            wanted = getattr(config.rows, name)
+            rows = (
+                explainer.explain(maker.rows(name), wanted)
+                if name == "sft"
+                else itertools.islice(maker.rows(name), wanted)
+            )
+            with context.progress.track(wanted, f"{name} pictures") as bar:
+                write_rows(folder / f"{name}.parquet", _counted(rows, counts[name], bar))
+        card = {
+            "files": {name: counts[name].as_dict() for name in FILES},
+            "photos": {split: pool.photo_count() for split, pool in pools.items()},
+            "left_out": left_out,
+            "reasoning": explainer.counts(),
+        }
+        write_card(folder / "card.json", card)
+        write_contact_sheet(folder / "contact_sheet.png", _first_of_each(folder))
+        return Outcome(
+            counts={"photos": len(photos), **{name: counts[name].rows for name in FILES}},
+            backend={"teacher": dict(teacher.backend)},
+        )
+
+    return once(
+        out,
+        kind="dataset",
+        recipe_hash=context.recipe_hash,
+        seed=context.seed,
+        inputs={**context.inputs, "photos": _digest(photos)},
+        progress=context.progress,
+        build=build,
+    )
+
+
+def _checked_photos(source: Source, out: Path) -> list[Photo]:
+    """All photos of the source. Several faulty ones are listed in a file beside `out`, and told in one sentence."""
+    listing = out.with_name(f"{out.name}.faults.txt")
+    listing.unlink(missing_ok=True)
+    try:
+        return list(source.photos())
+    except FaultyPhotos as error:
+        if len(error.faults) == 1:
+            raise
+        write_text(listing, "\n".join(error.faults) + "\n")
+        raise InputError(error.sentence(listed_in=str(listing))) from None
+
+
+def _digest(photos: Iterable[Photo]) -> str:
+    """Of all that the photos put into the rows."""
+    digest = hashlib.sha256()
+    for photo in photos:
+        digest.update(
+            f"{(photo.id, photo.category, photo.entity, photo.box, photo.size, photo.licence, photo.digest)}\n".encode()
+        )
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _names(photos: Iterable[Photo]) -> dict[str, set[str]]:
+    names: dict[str, set[str]] = {}
+    for photo in photos:
+        names.setdefault(photo.category, set()).add(photo.entity)
+    return names
+
+
+def _counted(rows: Iterable[Row], counts: FileCounts, bar: Bar) -> Iterator[Sample]:
+    for row in rows:
+        counts.add(row.sample, row.layout)
+        yield row.sample
+        bar.advance()
+
+
+def _first_of_each(folder: Path) -> Iterator[Sample]:
+    for name in FILES:
+        yield from itertools.islice(read_rows(folder / f"{name}.parquet"), _SHOWN_OF_EACH_FILE)
+
+
+def _said(left_out: dict[str, Any]) -> str:
+    """What was left out, in words."""
+    parts = [f"{found['count']:,} left out: {reason}" for reason, found in left_out.items()]
+    return "; ".join(parts) or "none left out"

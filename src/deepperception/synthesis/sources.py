@@ -1,0 +1,87 @@
+"""Photos of single entities, wherever they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol, cast
+
+from PIL import Image
+
+from deepperception.errors import InputError
+from deepperception.synthesis.config import SourceConfig
+from deepperception.synthesis.plugins import load_plugin
+
+PixelBox = tuple[float, float, float, float]
+EXAMPLES_KEPT = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """One photo of one entity.
+
+    `box` is (x1, y1, x2, y2) in pixels of the upright photo, edges and not pixel numbers: the whole photo is
+    (0, 0, width, height). `load` gives the upright RGB photo, of just `size` (width, height); it may be called often.
+    `digest` is of the file's bytes, where there is a file.
+    """
+
+    id: str
+    category: str
+    entity: str
+    box: PixelBox | None
+    size: tuple[int, int]
+    licence: str
+    load: Callable[[], Image.Image] = field(repr=False, compare=False)
+    digest: str = ""
+
+
+class Source(Protocol):
+    """Where photos come from. Constructed with (config: SourceConfig, seed: int)."""
+
+    def photos(self) -> Iterator[Photo]:
+        """All usable photos, in an order that only depends on the settings; InputError where the user must act."""
+        ...
+
+    def report(self) -> dict[str, Any]:
+        """What photos() left out: {reason: {"count": n, "examples": [name, ...]}}."""
+        ...
+
+
+@dataclass
+class Tally:
+    """Counts by reason, with the first few examples of each."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, reason: str, example: str) -> None:
+        self.counts[reason] = self.counts.get(reason, 0) + 1
+        shown = self.examples.setdefault(reason, [])
+        if len(shown) < EXAMPLES_KEPT:
+            shown.append(example)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            reason: {"count": self.counts[reason], "examples": self.examples[reason]} for reason in sorted(self.counts)
+        }
+
+
+class FaultyPhotos(InputError):
+    """Photos that the user must mend or allow to be skipped; `faults` holds a sentence for each."""
+
+    def __init__(self, faults: list[str]) -> None:
+        self.faults = faults
+        super().__init__(self.sentence())
+
+    def sentence(self, listed_in: str = "") -> str:
+        """The first fault, and how many more there are."""
+        first, more = self.faults[0], len(self.faults) - 1
+        if not more:
+            return first
+        place = f" (all are listed in {listed_in})" if listed_in else ""
+        return f"{first.rstrip('.')}; {more} more like it{place}."
+
+
+def open_source(config: SourceConfig, seed: int) -> Source:
+    """The source that the settings name."""
+    return cast(Source, load_plugin("deepperception.sources", config.kind, "synthesis.source.kind")(config, seed))
