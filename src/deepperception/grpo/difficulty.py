@@ -1,0 +1,47 @@
+"""The difficulty filter: a group whose completions are all right or all wrong has no gradient to give."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from deepperception.errors import InputError
+from deepperception.grounding import Sample, official_box, raw_iou, render
+from deepperception.grpo.config import DifficultyConfig
+from deepperception.inference.engine import Decoding, Engine, Request
+from deepperception.progress import Progress
+
+
+def keep_learnable(
+    samples: Sequence[Sample],
+    engine: Engine,
+    config: DifficultyConfig,
+    *,
+    max_new_tokens: int,
+    seed: int,
+    progress: Progress,
+) -> tuple[list[Sample], dict[str, int]]:
+    """The samples that the policy gets right sometimes, and how many of them had how many right completions.
+
+    Paper (v3), stage 2: four stochastic completions each; those with none or all right are dropped.
+    InputError where fewer than `min_kept` are left.
+    """
+    requests = [Request(render("r1", sample.question), sample.image) for sample in samples]
+    decoding = Decoding(max_new_tokens, config.temperature, config.samples, seed)
+    kept: list[Sample] = []
+    tally: Counter[int] = Counter()
+    with progress.track(len(samples), "difficulty") as bar:
+        for sample, texts in zip(samples, engine.generate(requests, decoding), strict=True):
+            right = sum(raw_iou(official_box(text), sample.target.as_tuple()) >= config.right_iou for text in texts)
+            tally[right] += 1
+            if config.min_right <= right <= config.max_right:
+                kept.append(sample)
+            bar.advance(1, note=f"kept {len(kept)}")
+    counts = {f"right_{right}_of_{config.samples}": tally[right] for right in range(config.samples + 1)}
+    if len(kept) < config.min_kept:
+        told = ", ".join(f"{count} with {right} right" for right, count in sorted(tally.items()))
+        raise InputError(
+            f"grpo.difficulty: {len(kept)} of {len(samples)} prompts are left to learn from ({told}), fewer than "
+            f"min_kept {config.min_kept}; synthesize more rl rows, or set grpo.difficulty to null to use all."
+        )
+    return kept, counts

@@ -1,0 +1,139 @@
+"""Runs reinforcement learning on box overlap, with TRL's trainer."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from transformers import PrinterCallback, set_seed
+from trl import GRPOConfig as TrlGrpoConfig
+from trl import GRPOTrainer
+
+from deepperception.artifacts.datasets import read_rows
+from deepperception.artifacts.manifest import Manifest
+from deepperception.artifacts.stage import Context, Outcome, once
+from deepperception.errors import InputError
+from deepperception.grounding import Box, Sample, render
+from deepperception.grpo.config import GrpoConfig
+from deepperception.grpo.difficulty import keep_learnable
+from deepperception.grpo.rewards import format_reward, iou_reward
+from deepperception.inference.images import open_image
+from deepperception.inference.transformers_engine import PLACEHOLDERS, TransformersEngine
+from deepperception.training.arguments import common_arguments
+from deepperception.training.follow import Follower
+from deepperception.training.policy import Policy, backend_of, export, freeze_vision, load_policy
+
+Reward = Callable[..., list[float]]
+
+
+def run(config: GrpoConfig, *, model: Path, data: Path, out: Path, context: Context) -> Manifest:
+    """Trains the checkpoint in `model` on `data`/rl.parquet and writes a checkpoint artifact to `out`."""
+
+    def build(folder: Path) -> Outcome:
+        set_seed(context.seed)
+        policy = load_policy(model)
+        prompts, difficulty = learnable_prompts(config, policy, data / "rl.parquet", context)
+        if config.freeze_vision:
+            freeze_vision(policy.model)
+        with tempfile.TemporaryDirectory() as scratch:
+            curves = _train(config, policy, prompts, Path(scratch), context)
+        export(policy, folder, prompt="r1", curves=curves)
+        last = curves[-1]
+        return Outcome(
+            counts={"prompts": len(prompts), "steps": last["step"], **difficulty},
+            metrics={key: last[key] for key in ("loss", "reward") if key in last},
+            backend=backend_of(policy),
+        )
+
+    return once(
+        out,
+        kind="model",
+        recipe_hash=context.recipe_hash,
+        seed=context.seed,
+        inputs=context.inputs,
+        progress=context.progress,
+        build=build,
+    )
+
+
+def learnable_prompts(
+    config: GrpoConfig, policy: Policy, path: Path, context: Context
+) -> tuple[list[Sample], dict[str, int]]:
+    """The rows to learn from, and the counts of the difficulty filter."""
+    samples = list(read_rows(path))
+    if not samples:
+        raise InputError(f"{path}: there are no rows to learn from; synthesize more.")
+    if config.difficulty is None:
+        return samples, {}
+    return keep_learnable(
+        samples,
+        TransformersEngine.around(policy.model, policy.processor),
+        config.difficulty,
+        max_new_tokens=config.max_completion_length,
+        seed=context.seed,
+        progress=context.progress,
+    )
+
+
+def reward_functions(config: GrpoConfig) -> tuple[list[Reward], list[float]]:
+    """The rewards in TRL's form, so that its log shows them apart, and their weights."""
+
+    def iou(completions: list[Any], target: list[list[float]], **_: Any) -> list[float]:
+        pay = partial(iou_reward, threshold=config.rewards.iou_threshold)
+        return [pay(reply[0]["content"], Box(*corners)) for reply, corners in zip(completions, target, strict=True)]
+
+    def format(completions: list[Any], **_: Any) -> list[float]:
+        return [format_reward(reply[0]["content"]) for reply in completions]
+
+    return [iou, format], [config.rewards.iou_weight, config.rewards.format_weight]
+
+
+def _train(
+    config: GrpoConfig, policy: Policy, prompts: list[Sample], scratch: Path, context: Context
+) -> list[dict[str, Any]]:
+    completions = config.prompts_per_step * config.group_size
+    micro_batch = config.micro_batch or completions
+    rewards, weights = reward_functions(config)
+    arguments = TrlGrpoConfig(
+        **common_arguments(config, seed=context.seed, scratch=scratch),
+        per_device_train_batch_size=micro_batch,
+        gradient_accumulation_steps=completions // micro_batch,
+        num_generations=config.group_size,
+        max_completion_length=config.max_completion_length,
+        temperature=config.temperature,
+        beta=config.kl_coefficient,
+        epsilon=config.clip,
+        loss_type=config.loss_type,
+        reward_weights=weights,
+        # A hot policy can sample a picture's placeholder, and the next forward pass then wants its picture.
+        generation_kwargs={"suppress_tokens": policy.processor.tokenizer.convert_tokens_to_ids(list(PLACEHOLDERS))},
+    )
+    rows = Dataset.from_list(
+        [
+            {
+                "image": open_image(sample.image),
+                "prompt": [{"role": "user", "content": render("r1", sample.question)}],
+                "target": list(sample.target.as_tuple()),
+            }
+            for sample in prompts
+        ]
+    )
+    trainer = GRPOTrainer(
+        model=policy.model,
+        processing_class=policy.processor,
+        reward_funcs=rewards,
+        args=arguments,
+        train_dataset=rows,
+    )
+    steps = config.max_steps or max(1, round(len(prompts) / config.prompts_per_step * config.epochs))
+    note = {"reward": "reward", "rewards/iou/mean": "iou", "completions/mean_length": "tokens"}
+    with context.progress.track(steps, "step") as bar:
+        follower = Follower(bar, note)
+        trainer.remove_callback(PrinterCallback)
+        trainer.add_callback(follower)
+        trainer.train()
+    return follower.curves

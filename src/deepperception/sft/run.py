@@ -1,0 +1,107 @@
+"""Runs supervised fine-tuning as the paper tells it: completion-only loss, vision tower and projector frozen."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from transformers import PrinterCallback, set_seed
+from trl import SFTConfig as TrlSftConfig
+from trl import SFTTrainer
+
+from deepperception.artifacts.datasets import read_rows
+from deepperception.artifacts.manifest import Manifest
+from deepperception.artifacts.stage import Context, Outcome, once
+from deepperception.errors import InputError
+from deepperception.grounding import Sample, completion, render, target_entity
+from deepperception.grounding.answers import answer_text
+from deepperception.inference.images import open_image
+from deepperception.sft.config import Arm, SftConfig
+from deepperception.training.arguments import common_arguments
+from deepperception.training.follow import Follower
+from deepperception.training.policy import Policy, backend_of, export, freeze_vision, load_policy
+
+PROMPTS = {"sft": "bare", "cot_sft": "r1"}
+
+
+def run(config: SftConfig, *, arm: Arm, model: Path, data: Path, out: Path, context: Context) -> Manifest:
+    """Fine-tunes the checkpoint in `model` on `data`/sft.parquet and writes a checkpoint artifact to `out`."""
+
+    def build(folder: Path) -> Outcome:
+        set_seed(context.seed)
+        policy = load_policy(model)
+        if config.freeze_vision:
+            freeze_vision(policy.model)
+        rows = training_rows(data / "sft.parquet", arm, policy.interface.box_step)
+        with tempfile.TemporaryDirectory() as scratch:
+            curves = _train(config, policy, rows, Path(scratch), context)
+        export(policy, folder, prompt=PROMPTS[arm], curves=curves)
+        last = curves[-1]
+        return Outcome(
+            counts={"rows": len(rows), "steps": last["step"]},
+            metrics={"loss": last["loss"], "token_accuracy": last.get("mean_token_accuracy")},
+            backend=backend_of(policy),
+        )
+
+    return once(
+        out,
+        kind="model",
+        recipe_hash=context.recipe_hash,
+        seed=context.seed,
+        inputs=context.inputs,
+        progress=context.progress,
+        build=build,
+    )
+
+
+def training_rows(path: Path, arm: Arm, box_step: int) -> Dataset:
+    """Conversations with their picture, in TRL's prompt and completion columns."""
+
+    def conversations() -> Iterator[dict[str, Any]]:
+        for number, sample in enumerate(read_rows(path)):
+            if arm == "cot_sft" and not sample.reasoning:
+                raise InputError(f"{path}, row {number}: there is no reasoning to learn; synthesize the data again.")
+            yield {
+                "images": [open_image(sample.image)],
+                "prompt": [{"role": "user", "content": render(PROMPTS[arm], sample.question)}],
+                "completion": [{"role": "assistant", "content": reply(sample, arm, box_step)}],
+            }
+
+    rows = list(conversations())
+    if not rows:
+        raise InputError(f"{path}: there are no rows to learn from; synthesize more.")
+    return Dataset.from_list(rows)
+
+
+def reply(sample: Sample, arm: Arm, box_step: int) -> str:
+    """What the model learns to say, its box written in steps that it has tokens for."""
+    answer = answer_text(target_entity(sample.answer), sample.target.rounded(box_step))
+    return completion(answer, sample.reasoning if arm == "cot_sft" else None)
+
+
+def _train(config: SftConfig, policy: Policy, rows: Dataset, scratch: Path, context: Context) -> list[dict[str, Any]]:
+    arguments = TrlSftConfig(
+        **common_arguments(config, seed=context.seed, scratch=scratch),
+        per_device_train_batch_size=config.batch_size,
+        gradient_accumulation_steps=config.gradient_accumulation,
+        warmup_steps=config.warmup,
+        weight_decay=config.weight_decay,
+        completion_only_loss=True,
+        max_length=None,  # cutting a row would cut its picture's tokens
+    )
+    trainer = SFTTrainer(model=policy.model, processing_class=policy.processor, args=arguments, train_dataset=rows)
+    steps = config.max_steps or _steps(config, len(rows))
+    with context.progress.track(steps, "step") as bar:
+        follower = Follower(bar, {"loss": "loss", "mean_token_accuracy": "token accuracy"})
+        trainer.remove_callback(PrinterCallback)
+        trainer.add_callback(follower)
+        trainer.train()
+    return follower.curves
+
+
+def _steps(config: SftConfig, rows: int) -> int:
+    batches = -(-rows // config.batch_size)
+    return max(1, round(-(-batches // config.gradient_accumulation) * config.epochs))
