@@ -1,0 +1,1 @@
+"""Scores on a benchmark, their comparison, and the report."""

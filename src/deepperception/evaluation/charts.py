@@ -1,0 +1,118 @@
+"""The report's charts, as PNG bytes: the same input gives the same bytes."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, MUTED, GRID = "#1f2933", "#66788a", "#e4e9ef"
+SPLIT_COLOURS = {"seen": "#3056d3", "unseen": "#f08c2e"}
+LINE_COLOURS = ("#3056d3", "#f08c2e", "#0f9d8a", "#a33ea1", "#c92a2a", "#66788a")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One quantity of one training run: `steps` rising, `values` of equal length, None where a step has none."""
+
+    label: str
+    steps: Sequence[int]
+    values: Sequence[float]
+
+
+def accuracy_chart(scores: Mapping[str, Mapping[str, Any]]) -> bytes:
+    """Grouped bars with 95 % intervals. `scores`: model label -> split ("seen", "unseen") -> a score of metrics.json.
+
+    A split without a case in any model is left out.
+    """
+    splits = [s for s in SPLIT_COLOURS if any(score.get(s, {}).get("cases") for score in scores.values())]
+    figure = _figure(9.0, 4.6)
+    axes = figure.add_subplot()
+    width = 0.8 / max(len(splits), 1)
+    for place, split in enumerate(splits):
+        xs = [index - 0.4 + width * (place + 0.5) for index in range(len(scores))]
+        _bars(axes, xs, [score.get(split, {}) for score in scores.values()], width, split)
+    axes.set_xticks(range(len(scores)), list(scores), fontsize=11.5, color=INK)
+    axes.set_ylim(0, 1)
+    axes.set_xlim(-0.6, len(scores) - 0.4)
+    axes.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1.0], ["0", "20", "40", "60", "80", "100 %"])
+    axes.grid(axis="x", visible=False)
+    _titled(axes, "Accuracy at IoU ≥ 0.5", "bars: share of cases right; whiskers: 95 % Wilson intervals")
+    if splits:
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1.02), ncols=2, frameon=False, fontsize=10.5)
+    return _png(figure)
+
+
+def curve_chart(curves: Sequence[Curve], *, title: str, unit: str) -> bytes:
+    """Lines over training steps, each with its running mean in front of the raw values."""
+    figure = _figure(6.4, 3.9)
+    axes = figure.add_subplot()
+    for curve, colour in zip(curves, _cycle(len(curves)), strict=True):
+        axes.plot(curve.steps, curve.values, color=colour, alpha=0.22, linewidth=1.1)
+        axes.plot(curve.steps, running_mean(curve.values), color=colour, linewidth=2.2, label=curve.label)
+    axes.set_xlabel("training step", color=MUTED, fontsize=10)
+    _titled(axes, title, unit)
+    if len(curves) > 1:
+        axes.legend(frameon=False, fontsize=10)
+    return _png(figure)
+
+
+def running_mean(values: Sequence[float]) -> list[float]:
+    """Mean over the last tenth of the run (at least 1 value) up to each step: no value from later steps leaks back."""
+    window = max(1, len(values) // 10)
+    return [
+        sum(values[max(0, end - window) : end]) / len(values[max(0, end - window) : end])
+        for end in range(1, len(values) + 1)
+    ]
+
+
+def _bars(axes: Axes, xs: Sequence[float], scores: Sequence[Mapping[str, Any]], width: float, split: str) -> None:
+    heights = [score.get("accuracy") or 0.0 for score in scores]
+    spans = [score["accuracy_ci95"] if score.get("cases") else (0.0, 0.0) for score in scores]
+    below = [max(h - low, 0.0) for h, (low, _) in zip(heights, spans, strict=True)]
+    above = [max(high - h, 0.0) for h, (_, high) in zip(heights, spans, strict=True)]
+    cases = max((score.get("cases", 0) for score in scores), default=0)
+    axes.bar(xs, heights, width * 0.92, color=SPLIT_COLOURS[split], label=f"{split} ({cases} cases)", zorder=2)
+    whiskers: dict[str, Any] = {"ecolor": INK, "elinewidth": 1.3, "capsize": 4, "capthick": 1.3}
+    axes.errorbar(xs, heights, yerr=[below, above], fmt="none", zorder=3, **whiskers)
+    for x, height, rise in zip(xs, heights, above, strict=True):
+        # Above the whisker, unless that would leave the chart.
+        top = min(height + rise + 0.015, 0.955)
+        axes.text(x, top, f"{100 * height:.1f}", ha="center", va="bottom", fontsize=10, color=INK, weight="bold")
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), dpi=150, facecolor="white", layout="constrained")
+
+
+def _titled(axes: Axes, title: str, subtitle: str) -> None:
+    axes.set_title(title, loc="left", fontsize=13, weight="bold", color=INK, pad=24)
+    axes.text(0, 1.025, subtitle, transform=axes.transAxes, fontsize=9.5, color=MUTED, va="bottom")
+    axes.set_axisbelow(True)
+    axes.grid(axis="y", color=GRID, linewidth=1)
+    axes.tick_params(length=0, colors=MUTED, labelsize=10)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(GRID)
+
+
+def _cycle(count: int) -> list[str]:
+    return [LINE_COLOURS[index % len(LINE_COLOURS)] for index in range(count)]
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        # A name in a script that the font lacks is drawn as boxes; that is no reason to fail.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        # No version of the drawing library inside: the same numbers give the same file.
+        figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()

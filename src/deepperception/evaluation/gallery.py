@@ -1,0 +1,106 @@
+"""Twelve predictions to look at, right and wrong, chosen by rule and drawn on their pictures."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, zip_longest
+from pathlib import Path
+
+from PIL import Image
+
+from deepperception.artifacts.datasets import read_rows
+from deepperception.artifacts.evaluations import IOU_THRESHOLD, Case
+from deepperception.evaluation.drawing import RIGHT, TARGET, WRONG, Mark, PixelBox, draw_boxes
+from deepperception.grounding import Sample, parse, raw_iou
+from deepperception.grounding.official import NOTHING
+from deepperception.inference.images import open_image
+
+SHOWN = 12
+
+
+@dataclass(frozen=True)
+class Card:
+    """One prediction as the report shows it: the drawn picture, and what is written beside it."""
+
+    case: Case
+    picture: Image.Image
+    png: bytes
+    """The same picture as a file."""
+    reasoning: str | None
+    verdict: str
+    others: Mapping[str, bool]
+    """Model label -> whether it got this case right."""
+
+
+def choose(cases: Sequence[Case], count: int = SHOWN) -> list[Case]:
+    """Half right and half wrong, half seen and half unseen as far as there are such cases; right ones first.
+
+    Within each kind the categories take turns, in the benchmark's order: nothing is picked by hand.
+    """
+    kinds = [
+        _interleaved(_by_category(case for case in cases if case.correct == right and case.seen == seen))
+        for right in (True, False)
+        for seen in (True, False)
+    ]
+    return sorted(_interleaved(kinds)[:count], key=lambda case: (not case.correct, not case.seen))
+
+
+def cards(chosen: Sequence[Case], benchmark: Path, by_model: Mapping[str, Mapping[str, bool]]) -> list[Card]:
+    """The chosen cases drawn. `by_model`: model label -> question_id -> right or not.
+
+    The benchmark is read once; only the pictures that are shown are kept.
+    """
+    wanted = {case.question_id for case in chosen}
+    samples = {sample.question_id: sample for sample in read_rows(benchmark) if sample.question_id in wanted}
+    return [_card(case, samples[case.question_id], by_model) for case in chosen]
+
+
+def _card(case: Case, sample: Sample, by_model: Mapping[str, Mapping[str, bool]]) -> Card:
+    image = open_image(sample.image, name=f"the picture of {case.question_id}")
+    marks = [Mark(_pixels(case.target, image), case.entity, TARGET, dashed=True)]
+    if case.official != NOTHING:
+        label = f"predicted, IoU {case.official_iou:.2f}"
+        marks.append(Mark(_pixels(case.official, image), label, RIGHT if case.correct else WRONG))
+    picture = draw_boxes(image, marks)
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return Card(
+        case=case,
+        picture=picture,
+        png=buffer.getvalue(),
+        reasoning=parse(case.text).reasoning,
+        verdict=_verdict(case, sample),
+        others={label: right[case.question_id] for label, right in by_model.items() if case.question_id in right},
+    )
+
+
+def _verdict(case: Case, sample: Sample) -> str:
+    if case.correct:
+        return f"right, IoU {case.official_iou:.2f}"
+    if case.official == NOTHING:
+        return "wrong: no box in the reply"
+    boxed = [(raw_iou(thing.box.as_tuple(), case.official), thing.entity) for thing in sample.objects]
+    overlap, entity = max(boxed, default=(0.0, ""))
+    if overlap >= IOU_THRESHOLD and entity != case.entity:
+        return f"wrong: boxed the {entity} instead"
+    return f"wrong: IoU {case.official_iou:.2f} with the target, {IOU_THRESHOLD} is asked"
+
+
+def _pixels(corners: PixelBox, image: Image.Image) -> PixelBox:
+    """Thousandths to pixels. A reply may hold any number; far outside is as good as just outside, and can be drawn."""
+    x1, y1, x2, y2 = (min(max(corner, -1000.0), 2000.0) / 1000 for corner in corners)
+    return (x1 * image.width, y1 * image.height, x2 * image.width, y2 * image.height)
+
+
+def _by_category(cases: Iterable[Case]) -> list[list[Case]]:
+    categories: dict[str, list[Case]] = {}
+    for case in cases:
+        categories.setdefault(case.category, []).append(case)
+    return list(categories.values())
+
+
+def _interleaved(lists: Sequence[Sequence[Case]]) -> list[Case]:
+    """The first of each, then the second of each, and so on."""
+    return [case for case in chain.from_iterable(zip_longest(*lists)) if case is not None]

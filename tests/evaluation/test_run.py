@@ -1,0 +1,218 @@
+"""The stage: from a benchmark and a model, or a file of replies, to an evaluation folder."""
+
+import io
+import json
+
+import pytest
+
+from deepperception.artifacts import read_cases, read_manifest, read_metrics
+from deepperception.artifacts.datasets import read_rows, write_rows
+from deepperception.errors import InputError
+from deepperception.evaluation.config import EvaluationConfig
+from deepperception.evaluation.run import evaluate_model, evaluate_predictions
+from deepperception.inference.engine import Decoding
+
+from .conftest import MadeUpModel, make_checkpoint, make_context, make_sample
+
+CASES = 48
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    return make_checkpoint(tmp_path / "model")
+
+
+@pytest.fixture
+def evaluate(benchmark, checkpoint, tmp_path):
+    def run(config=None, *, model=None, folder=checkpoint, out="out", log=None, **options):
+        model = model or MadeUpModel(benchmark, seen=0.8, unseen=0.5)
+        config = config or EvaluationConfig()
+        context = make_context(log)
+        return evaluate_model(config, benchmark, folder, tmp_path / out, context, open_engine=model, **options), model
+
+    return run
+
+
+def test_the_folder_says_what_was_scored_and_how(evaluate, benchmark, tmp_path):
+    manifest, _ = evaluate()
+    result = read_metrics(tmp_path / "out")
+    cases = read_cases(tmp_path / "out")
+    assert [case.question_id for case in cases] == [sample.question_id for sample in read_rows(benchmark)]
+    assert sum(case.correct for case in cases) == result["official"]["all"]["correct"]
+    assert 0.2 < result["official"]["all"]["accuracy"] < 0.9
+    assert result["benchmark"]["file"] == "test.parquet"
+    assert result["benchmark"]["digest"].startswith("sha256:")
+    assert result["benchmark"]["cases"] == CASES
+    assert result["backend"] == {
+        "engine": "made-up",
+        "version": "1.0",
+        "dtype": "float32",
+        "prompt": "r1",
+        "decoding": {"max_new_tokens": 77, "temperature": 0.0, "samples": 1, "seed": 0},
+    }
+    assert manifest.kind == "evaluation"
+    assert set(manifest.inputs) == {"benchmark", "model"}
+
+
+def test_the_interface_file_decides_unless_the_recipe_does(evaluate):
+    _, model = evaluate()
+    assert model.decodings == {Decoding(max_new_tokens=77)}
+    assert model.opened_with["max_pixels"] == 12_544
+    assert "Output the thinking process" in model.texts[0]
+
+    _, model = evaluate(EvaluationConfig(prompt="bare", max_new_tokens=9), out="other")
+    assert model.decodings == {Decoding(max_new_tokens=9)}
+    assert model.texts[0].endswith("<|object_ref_end|>")
+
+
+def test_pictures_are_read_and_asked_in_batches(evaluate, benchmark, monkeypatch):
+    in_memory, most = [0], [0]
+
+    def counted(path, **options):
+        for sample in read_rows(path, **options):
+            in_memory[0] += 1
+            most[0] = max(most[0], in_memory[0])
+            yield sample
+
+    class Releasing(MadeUpModel):
+        def generate(self, requests, decoding):
+            yield from super().generate(requests, decoding)
+            in_memory[0] = 0
+
+    monkeypatch.setattr("deepperception.evaluation.run.read_rows", counted)
+    _, model = evaluate(EvaluationConfig(batch_size=20), model=Releasing(benchmark, seen=1, unseen=1))
+    assert model.batches == [20, 20, 8]
+    assert most[0] <= 20, "no more than a batch is read ahead"
+
+
+def test_the_same_twice_is_one_evaluation_and_two_equal_ones(evaluate):
+    first, _ = evaluate()
+    again, idle = evaluate()
+    assert again == first
+    assert idle.batches == []
+    elsewhere, _ = evaluate(EvaluationConfig(batch_size=7), out="elsewhere")
+    assert elsewhere.digest == first.digest
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"config": EvaluationConfig(max_new_tokens=5)}, "decoding"),
+        ({"config": EvaluationConfig(prompt="bare")}, "prompt"),
+        ({"seen": ["stars"]}, "what counts as seen"),
+    ],
+)
+def test_what_changes_the_scores_makes_them_again(evaluate, change, why):
+    evaluate()
+    _, model = evaluate(**change)
+    assert model.batches, why
+
+
+def test_another_model_makes_them_again(evaluate, checkpoint):
+    evaluate()
+    (checkpoint / "generation_config.json").write_text("{}")
+    _, model = evaluate()
+    assert model.batches
+
+
+def test_progress_tells_the_running_accuracy(evaluate):
+    log = io.StringIO()
+    manifest, _ = evaluate(log=log)
+    last = [line for line in log.getvalue().splitlines() if "scoring test" in line][-1]
+    assert last == f"test: scoring test: {CASES}/{CASES}, 0 s left accuracy {manifest.metrics['all']:.3f}"
+
+
+def test_seen_can_be_said(evaluate, tmp_path):
+    evaluate(seen=["stars"])
+    scores = read_metrics(tmp_path / "out")["official"]
+    assert (scores["seen"]["cases"], scores["unseen"]["cases"]) == (8, 40)
+
+
+def test_a_folder_that_is_no_checkpoint_is_refused(evaluate, tmp_path):
+    with pytest.raises(InputError, match="no such folder"):
+        evaluate(folder=tmp_path / "nowhere")
+
+
+def test_a_benchmark_needs_rows_of_different_ids(checkpoint, tmp_path):
+    for name, rows, says in (
+        (
+            "twice",
+            [make_sample(1, "fish"), make_sample(2, "fish"), make_sample(1, "fish")],
+            "row 3: .*'fish/1'.* row 1",
+        ),
+        ("empty", [], "no rows"),
+    ):
+        path = tmp_path / f"{name}.parquet"
+        write_rows(path, rows)
+        engine = MadeUpModel(path, seen=1, unseen=1)
+        with pytest.raises(InputError, match=says):
+            evaluate_model(EvaluationConfig(), path, checkpoint, tmp_path / name, make_context(), open_engine=engine)
+        assert not (tmp_path / name).exists()
+
+
+def write_predictions(path, rows):
+    path.write_text("\n".join(row if isinstance(row, str) else json.dumps(row) for row in rows) + "\n")
+    return path
+
+
+def replies(benchmark):
+    model = MadeUpModel(benchmark, seen=0.8, unseen=0.5)
+    return [{"question_id": sample.question_id, "text": model.reply(sample)} for sample in read_rows(benchmark)]
+
+
+def test_replies_from_a_file_score_as_the_model_that_made_them(evaluate, benchmark, tmp_path):
+    evaluate()
+    path = write_predictions(tmp_path / "predictions.jsonl", reversed(replies(benchmark)))
+    evaluate_predictions(benchmark, path, tmp_path / "scored", make_context())
+    assert read_cases(tmp_path / "scored") == read_cases(tmp_path / "out")
+    result = read_metrics(tmp_path / "scored")
+    assert result["predictions"] == {"rows": CASES, "missing": 0, "missing_ids": []}
+    assert result["backend"]["engine"] == "predictions"
+    assert read_manifest(tmp_path / "scored").kind == "evaluation"
+
+
+def test_a_missing_reply_is_wrong_counted_and_named(benchmark, tmp_path):
+    rows = [row for row in replies(benchmark) if row["question_id"] not in ("fish/3", "stars/0")]
+    log = io.StringIO()
+    path = write_predictions(tmp_path / "predictions.jsonl", rows)
+    evaluate_predictions(benchmark, path, tmp_path / "out", make_context(log))
+    result = read_metrics(tmp_path / "out")
+    assert result["official"]["all"]["cases"] == CASES
+    assert result["predictions"] == {"rows": 46, "missing": 2, "missing_ids": ["fish/3", "stars/0"]}
+    assert result["robust"]["forms"]["missing"] == 2
+    assert "no reply to 2 of the questions, counted as wrong: fish/3, stars/0" in log.getvalue()
+
+
+GOOD = {"question_id": "fish/0", "text": "x"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ([GOOD, {"question_id": "cow/1", "text": ""}], r"row 2: the benchmark has no question_id 'cow/1' \(the only"),
+        ([{"question_id": f"cow/{n}", "text": ""} for n in range(7)], r"row 1: .*7 such rows: .*cow/4 and 2 more"),
+        ([GOOD, {"question_id": "fish/1", "text": ""}, GOOD, GOOD], r"row 3: .*'fish/0'.* row 1 already \(2 such rows"),
+        (["{"], "row 1: this is not JSON"),
+        ([GOOD, "", "[]"], "row 3: this is no object"),
+        ([{"question_id": "fish/0"}], "row 1: 'text' is missing"),
+        ([{"question_id": "fish/0", "text": None}], "row 1: 'text' is null"),
+        ([{"question_id": 5, "text": "x"}], "row 1: 'question_id' is 5"),
+    ],
+)
+def test_rows_that_cannot_be_scored_are_named(benchmark, tmp_path, rows, says):
+    path = write_predictions(tmp_path / "predictions.jsonl", rows)
+    with pytest.raises(InputError, match=rf"predictions\.jsonl, {says}"):
+        evaluate_predictions(benchmark, path, tmp_path / "out", make_context())
+    assert not (tmp_path / "out").exists()
+
+
+def test_line_breaks_inside_a_reply_end_no_row(benchmark, tmp_path):
+    rows = [json.dumps({"question_id": "fish/0", "text": "a\u2028b\x85c"}, ensure_ascii=False)]
+    path = write_predictions(tmp_path / "predictions.jsonl", rows)
+    evaluate_predictions(benchmark, path, tmp_path / "out", make_context())
+    assert [case.text for case in read_cases(tmp_path / "out") if case.text] == ["a\u2028b\x85c"]
+
+
+def test_a_file_that_cannot_be_read_is_said(benchmark, tmp_path):
+    with pytest.raises(InputError, match=r"nowhere\.jsonl: cannot be read"):
+        evaluate_predictions(benchmark, tmp_path / "nowhere.jsonl", tmp_path / "out", make_context())
