@@ -1,0 +1,30 @@
+"""The way back: the previous version becomes champion again."""
+
+from __future__ import annotations
+
+from deepperception.artifacts import Ref, Store
+from deepperception.errors import InputError
+from deepperception.progress import Progress
+from deepperception.promotion.cluster import Cluster
+from deepperception.promotion.run import CHAMPION, PREVIOUS, current
+from deepperception.tracking import MODEL, Tracker, Version
+
+
+def rollback(*, tracker: Tracker, store: Store, cluster: Cluster, progress: Progress) -> Version:
+    """Give the champion's place back to the version before it, once that one is shown to load; returns it.
+
+    There is one step back: afterwards no version is "previous". InputError where there is none to go back to.
+    """
+    champion, previous = current(tracker), tracker.alias(MODEL, PREVIOUS)
+    if previous is None:
+        raise InputError(
+            f"{tracker.uri}: there is no version before {champion.number} to go back to; promote one instead."
+        )
+    if previous.number != champion.number:  # equal where a kill came between the two steps below
+        progress.say(f"serving version {previous.number} to see that it loads")
+        with cluster.serving(store.get(Ref(previous.uri, previous.digest))):
+            pass
+        tracker.set_alias(MODEL, CHAMPION, previous.number)
+    tracker.delete_alias(MODEL, PREVIOUS)
+    progress.say(f"version {previous.number} is champion again")
+    return previous
