@@ -1,0 +1,119 @@
+"""Reads a v1 request, and refuses what cannot be served in one sentence and a status code."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from deepperception.errors import InputError
+from deepperception.grounding import question
+from deepperception.inference.images import PictureTooLarge, examine
+from deepperception.serving.finder import Query
+
+NOT_UNDERSTOOD, TOO_LARGE, IMPOSSIBLE, BUSY, FAILED = 400, 413, 422, 429, 500
+
+EXPECTED = '{"instances": [{"image": {"b64": "..."}, "entity": "..."}]}'
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one request may ask for; everything is checked before a picture is decoded."""
+
+    body_bytes: int = 64 * 2**20
+    picture_bytes: int = 20 * 2**20
+    picture_pixels: int = 50_000_000
+    picture_aspect: int = 200
+    """Longer side over shorter; Qwen-VL's resizing raises beyond it."""
+    entity_characters: int = 200
+    instances: int = 32
+    waiting: int = 64
+    """Requests in the server at once; the next one is told to come back."""
+
+
+class Refusal(Exception):
+    """A request that gets no prediction: `status` is the HTTP code, `sentence` what is wrong and what to do."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status, self.sentence = status, sentence
+
+
+def read_queries(payload: object, limits: Limits) -> list[Query]:
+    """The queries of a v1 body, as bytes or already parsed; Refusal names the instance (counted from 0) at fault."""
+    if isinstance(payload, bytes):
+        payload = _parsed(payload)
+    if not isinstance(payload, Mapping) or not isinstance(payload.get("instances"), list):
+        raise Refusal(NOT_UNDERSTOOD, f"the body has no list 'instances'; send {EXPECTED}.")
+    instances = payload["instances"]
+    if not instances:
+        raise Refusal(NOT_UNDERSTOOD, f"'instances' is empty; send {EXPECTED}.")
+    if len(instances) > limits.instances:
+        raise Refusal(
+            TOO_LARGE, f"the request has {len(instances)} instances; send at most {limits.instances} at once."
+        )
+    return [_query(instance, f"instance {index}", limits) for index, instance in enumerate(instances)]
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except ValueError as error:
+        raise Refusal(NOT_UNDERSTOOD, f"the body is not JSON ({error}); send {EXPECTED}.") from None
+
+
+def _query(instance: object, where: str, limits: Limits) -> Query:
+    if not isinstance(instance, Mapping):
+        raise Refusal(NOT_UNDERSTOOD, f"{where} is no object; send {EXPECTED}.")
+    entity = _entity(instance.get("entity"), where, limits)
+    image = _image(instance.get("image"), where, limits)
+    return Query(image, _size(image, where, limits), entity)
+
+
+def _entity(entity: object, where: str, limits: Limits) -> str:
+    if not isinstance(entity, str):
+        raise Refusal(NOT_UNDERSTOOD, f"{where}: 'entity' is missing or no text; give the name of what to find.")
+    if len(entity) > limits.entity_characters:
+        raise Refusal(
+            IMPOSSIBLE, f"{where}: 'entity' is longer than {limits.entity_characters} characters; give a name."
+        )
+    try:
+        question(entity)
+    except InputError as error:
+        raise Refusal(IMPOSSIBLE, f"{where}: {error}") from None
+    return entity.strip()
+
+
+def _image(image: object, where: str, limits: Limits) -> bytes:
+    encoded = image.get("b64") if isinstance(image, Mapping) else None
+    if not isinstance(encoded, str):
+        raise Refusal(NOT_UNDERSTOOD, f"{where}: 'image' is missing or has no text 'b64'; send {EXPECTED}.")
+    # Four characters carry three bytes: the length says the size before anything is decoded.
+    if len(encoded) * 3 // 4 > limits.picture_bytes + 2:
+        raise Refusal(
+            TOO_LARGE, f"{where}: the picture is larger than {limits.picture_bytes:,} bytes; send a smaller one."
+        )
+    try:
+        return base64.b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError):
+        raise Refusal(
+            NOT_UNDERSTOOD, f"{where}: 'b64' is not base64; encode the bytes of the picture's file."
+        ) from None
+
+
+def _size(image: bytes, where: str, limits: Limits) -> tuple[int, int]:
+    try:
+        size = examine(image, max_pixels=limits.picture_pixels, name=where).upright
+    except PictureTooLarge as error:
+        raise Refusal(TOO_LARGE, str(error)) from None
+    except InputError as error:
+        raise Refusal(NOT_UNDERSTOOD, str(error)) from None
+    width, height = size
+    if max(size) > limits.picture_aspect * min(size):
+        too_thin = f"at {width} x {height} the picture is over {limits.picture_aspect} times as long as wide"
+        raise Refusal(IMPOSSIBLE, f"{where}: {too_thin}; crop it.")
+    return size
