@@ -1,7 +1,7 @@
 """Every error that leaves the package on purpose, and the exit code each one means.
 
     DeepPerceptionError
-    ├── InputError            1   the user's recipe, data, model or arguments are wrong
+    ├── InputError            1   the user's recipe, data, model, arguments or disk need mending
     ├── InfrastructureError   3   a disk, server, store or cluster failed
     ├── GateRefused           4   the evidence does not support a promotion
     └── Preempted            75   stopped from outside; run again to resume

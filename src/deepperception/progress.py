@@ -39,7 +39,8 @@ class _LogBar(Bar):
         if now - self.printed >= LINE_EVERY_S or self.done >= self.total:
             self.printed = now
             left_s = (now - self.started) / max(self.done, 1) * max(self.total - self.done, 0)
-            print(f"{self.label}: {self.done}/{self.total}, {left_s:.0f} s left {note}".rstrip(), file=self.stream, flush=True)
+            line = f"{self.label}: {self.done}/{self.total}, {left_s:.0f} s left {note}".rstrip()
+            print(line, file=self.stream, flush=True)
 
 
 @dataclass
@@ -74,6 +75,12 @@ class Progress:
         if not self.console.is_terminal:
             yield _LogBar(label, total, self.stream)
             return
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
         with RichProgress(*columns, console=self.console) as live:
             yield _LiveBar(live, label, total)

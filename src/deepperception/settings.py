@@ -39,7 +39,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}" if mark else ""
-        raise InputError(f"{path}{place}: this is not valid YAML ({getattr(error, 'problem', 'unreadable')}).") from None
+        problem = getattr(error, "problem", "unreadable")
+        raise InputError(f"{path}{place}: this is not valid YAML ({problem}).") from None
     if not isinstance(content, dict):
         raise InputError(f"{path}: expected a mapping of settings, found {type(content).__name__}.")
     return content

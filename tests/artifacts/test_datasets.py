@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from deepperception.artifacts import count_rows, read_rows, write_rows
-from deepperception.errors import InfrastructureError, InputError
+from deepperception.errors import InputError
 from deepperception.grounding import Sample
 
 MakeSample = Callable[..., Sample]
@@ -84,7 +84,7 @@ def test_a_failing_producer_leaves_no_file(tmp_path: Path, sample: MakeSample) -
 
 
 def test_a_full_disk_is_one_sentence(small_disk: Path, sample: MakeSample) -> None:
-    with pytest.raises(InfrastructureError, match="a: the disk is full"):
+    with pytest.raises(InputError, match="a: the disk is full"):
         write_rows(small_disk / "a", (sample(n, image=bytes(100_000)) for n in range(10)), rows_per_group=2)
     assert not list(small_disk.iterdir())
 
@@ -94,7 +94,7 @@ def test_a_full_disk_met_by_pyarrow(tmp_path: Path, sample: MakeSample, monkeypa
         raise OSError(errno.ENOSPC, "[Errno 28] Error writing bytes to file. Detail: No space left on device")
 
     monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
-    with pytest.raises(InfrastructureError, match="the disk is full"):
+    with pytest.raises(InputError, match="the disk is full"):
         write_rows(tmp_path / "a", [sample()])
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from deepperception.artifacts.disk import is_full, replacing, reporting_full_disk, write_text
-from deepperception.errors import InfrastructureError
+from deepperception.errors import InputError
 
 
 def wrapped(error: Exception, *, explicitly: bool) -> Exception:
@@ -54,7 +54,7 @@ def test_other_errors_pass_unchanged(tmp_path: Path) -> None:
 
 
 def test_the_sentence_names_the_place(tmp_path: Path) -> None:
-    with pytest.raises(InfrastructureError) as caught, reporting_full_disk(tmp_path / "out"):
+    with pytest.raises(InputError) as caught, reporting_full_disk(tmp_path / "out"):
         raise FULL
     assert (
         str(caught.value)

@@ -18,7 +18,7 @@ import pytest
 
 from deepperception.artifacts import Manifest, Outcome, once, read_manifest, verify
 from deepperception.artifacts import manifest as manifest_module
-from deepperception.errors import InfrastructureError, InputError
+from deepperception.errors import InputError
 from deepperception.progress import Progress
 
 KilledAt = Callable[[int, Callable[[], Any]], bool]
@@ -224,7 +224,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(small_disk: Path, progre
         return Outcome()
 
     first = make(small_disk / "sft", progress)
-    with pytest.raises(InfrastructureError, match=r"sft: the disk is full; free some space and run again") as caught:
+    with pytest.raises(InputError, match=r"sft: the disk is full; free some space and run again") as caught:
         make(small_disk / "sft", progress, too_much, seed=1)
     assert "\n" not in str(caught.value)
     assert verify(small_disk / "sft") == first, "what was finished is kept"
@@ -236,7 +236,7 @@ def test_a_disk_that_fills_up_before_the_first_byte(small_disk: Path, progress: 
         while True:
             filler.write(b"x" * 4096)
     assert full.value.errno == errno.ENOSPC
-    with pytest.raises(InfrastructureError, match="the disk is full"):
+    with pytest.raises(InputError, match="the disk is full"):
         make(small_disk / "sft", progress)
     os.remove(small_disk / "filler")
     make(small_disk / "sft", progress)

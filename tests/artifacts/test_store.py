@@ -162,7 +162,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_no_entry(small_disk: Path, tmp_p
     big.mkdir()
     (big / "weights").write_bytes(bytes(400_000))
     store = FolderStore(small_disk / "store")
-    with pytest.raises(InfrastructureError, match="the disk is full"):
+    with pytest.raises(InputError, match="the disk is full"):
         store.put(big)
     assert not list((store.root / "sha256").glob("*"))
 

@@ -23,7 +23,7 @@ _ROWS_AT_ONCE = 32
 def write_rows(path: Path, samples: Iterable[Sample], *, rows_per_group: int = 256) -> int:
     """Write a dataset file, a row group at a time; returns the number of rows.
 
-    The same samples give the same bytes. The file appears only when it is whole; InfrastructureError on a full disk.
+    The same samples give the same bytes. The file appears only when it is whole; InputError on a full disk.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from deepperception.errors import InfrastructureError
+from deepperception.errors import InputError
 
 TEMPORARY_SUFFIX = ".tmp"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -79,12 +79,12 @@ def is_full(error: BaseException | None) -> bool:
 
 @contextmanager
 def reporting_full_disk(path: Path) -> Iterator[None]:
-    """Turn a full disk into one sentence (InfrastructureError); every other error passes."""
+    """Turn a full disk into one sentence (InputError); every other error passes."""
     try:
         yield
     except Exception as error:
         if not is_full(error):
             raise
-        raise InfrastructureError(
+        raise InputError(
             f"{path}: the disk is full; free some space and run again, finished stages are kept."
         ) from error

@@ -59,7 +59,7 @@ def once(
     always absent or whole, and an older artifact is kept until the new one is finished. An artifact of the same
     recipe, seed, inputs and release is left untouched; what a killed attempt left behind is cleared, and said.
 
-    InputError where `out` holds something that no stage of this kind wrote; InfrastructureError where the disk is full.
+    InputError where `out` holds something that no stage of this kind wrote, or where the disk is full.
     """
     wanted = _Key(kind, recipe_hash, seed, dict(inputs))
     building = out.with_name(f"{out.name}.building")
