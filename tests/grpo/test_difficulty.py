@@ -19,9 +19,8 @@ from deepperception.progress import Progress
 class Scripted:
     """Right as often as told, request by request."""
 
-    backend: dict[str, Any] = {}
-
     def __init__(self, samples: Sequence[Sample], right: Sequence[int]) -> None:
+        self.backend: dict[str, Any] = {}
         self.samples, self.right = samples, right
 
     def generate(self, requests: Sequence[Request], decoding: Decoding) -> Iterator[list[str]]:
@@ -48,5 +47,5 @@ def test_drops_what_is_never_or_always_right(samples: list[Sample]) -> None:
 
 
 def test_stops_where_too_little_is_left(samples: list[Sample]) -> None:
-    with pytest.raises(InputError, match="3 of 5 prompts are left.*set grpo.difficulty to null"):
+    with pytest.raises(InputError, match=r"3 of 5 prompts are left.*set grpo\.difficulty to null"):
         filtered(samples, DifficultyConfig(min_kept=4))

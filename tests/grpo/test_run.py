@@ -46,7 +46,10 @@ def test_two_steps_leave_a_checkpoint_and_its_curves(
     curves = [json.loads(line) for line in (tmp_path / "one/evidence/curves.jsonl").read_text().splitlines()]
     assert [point["step"] for point in curves] == [1, 2]
     assert all({"reward", "rewards/iou/mean", "rewards/format/mean", "kl"} <= point.keys() for point in curves)
-    assert load_file(tmp_path / "one/model.safetensors").keys() == load_file(random_checkpoint / "model.safetensors").keys()
+    assert (
+        load_file(tmp_path / "one/model.safetensors").keys()
+        == load_file(random_checkpoint / "model.safetensors").keys()
+    )
     assert train(random_checkpoint, creature_rows, tmp_path / "two").digest == manifest.digest
 
 

@@ -24,7 +24,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning:transformers")
 
 
 def train(model: Path, data: Path, out: Path, arm: Arm = "cot_sft", log: io.StringIO | None = None) -> Manifest:
-    context = Context(seed=3, progress=Progress(arm, log or io.StringIO()), recipe_hash="sha256:0", inputs={"data": "d"})
+    context = Context(
+        seed=3, progress=Progress(arm, log or io.StringIO()), recipe_hash="sha256:0", inputs={"data": "d"}
+    )
     return run(CONFIG, arm=arm, model=model, data=data, out=out, context=context)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,8 @@ from deepperception.training.arguments import common_arguments
 from deepperception.training.follow import Follower
 from deepperception.training.policy import Policy, backend_of, export, freeze_vision, load_policy
 
-Reward = Callable[..., list[float]]
+Reward = Any
+"""(completions, **columns of the rows) -> a float for each completion."""
 
 
 def run(config: GrpoConfig, *, model: Path, data: Path, out: Path, context: Context) -> Manifest:

@@ -20,10 +20,11 @@ def load_model(folder: Path, *, dtype: torch.dtype | None = None) -> Any:
     check_checkpoint(folder)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     transformers_logging.disable_progress_bar()
-    return AutoModelForImageTextToText.from_pretrained(
+    model: Any = AutoModelForImageTextToText.from_pretrained(
         folder,
         dtype=dtype or (torch.bfloat16 if device == "cuda" else torch.float32),
         local_files_only=True,
         use_safetensors=True,
         trust_remote_code=False,
-    ).to(device)
+    )
+    return model.to(device)

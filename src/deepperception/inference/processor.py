@@ -60,7 +60,7 @@ def save_processor(processor: Any, folder: Path) -> None:
         path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def image_only(stock_name: str) -> type:
+def image_only(stock_name: str) -> Any:
     """A processor class that is the stock one without its video half, under the stock name."""
     import transformers
     from transformers.processing_utils import ProcessorMixin

@@ -16,7 +16,7 @@ from deepperception.artifacts.datasets import read_rows
 from deepperception.artifacts.manifest import Manifest
 from deepperception.artifacts.stage import Context, Outcome, once
 from deepperception.errors import InputError
-from deepperception.grounding import Sample, completion, render, target_entity
+from deepperception.grounding import PromptName, Sample, completion, render, target_entity
 from deepperception.grounding.answers import answer_text
 from deepperception.inference.images import open_image
 from deepperception.sft.config import Arm, SftConfig
@@ -24,7 +24,7 @@ from deepperception.training.arguments import common_arguments
 from deepperception.training.follow import Follower
 from deepperception.training.policy import Policy, backend_of, export, freeze_vision, load_policy
 
-PROMPTS = {"sft": "bare", "cot_sft": "r1"}
+PROMPTS: dict[Arm, PromptName] = {"sft": "bare", "cot_sft": "r1"}
 
 
 def run(config: SftConfig, *, arm: Arm, model: Path, data: Path, out: Path, context: Context) -> Manifest:

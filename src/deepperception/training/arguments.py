@@ -9,12 +9,18 @@ from typing import Any, Protocol
 class TrainingSettings(Protocol):
     """The part of a stage's settings that the two stages share."""
 
-    learning_rate: float
-    epochs: float
-    max_steps: int | None
-    schedule: Any
-    max_grad_norm: float
-    gradient_checkpointing: bool
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def epochs(self) -> float: ...
+    @property
+    def max_steps(self) -> int | None: ...
+    @property
+    def schedule(self) -> str: ...
+    @property
+    def max_grad_norm(self) -> float: ...
+    @property
+    def gradient_checkpointing(self) -> bool: ...
 
 
 def common_arguments(settings: TrainingSettings, *, seed: int, scratch: Path) -> dict[str, Any]:

@@ -1,0 +1,38 @@
+# A fresh machine needs Python 3.11, make and git. `make demo` runs the whole recipe, `make test` the tests.
+#   make INDEX_URL=https://...            another package index
+#   make PYTHON=/path/to/python3.11       another interpreter
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+INDEX_URL ?=
+OUT ?= runs/demo
+BIN := .venv/bin
+
+.PHONY: demo test e2e lint clean lock help
+.DEFAULT_GOAL := help
+
+help:  ## List the targets.
+	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
+
+demo: .venv/ready  ## Run the whole recipe on the laptop default, into runs/demo.
+	$(BIN)/deepperception run bestiary --out $(OUT)
+
+test: .venv/ready  ## Run the tests.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+e2e: .venv/ready  ## Run small whole pipelines, kill them, run them again.
+	$(BIN)/python -m pytest tests/e2e -m e2e
+
+lint: .venv/ready  ## Check style and types.
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+lock: .venv/ready  ## Pin every package of .venv anew, from pyproject.toml.
+	$(BIN)/python tools/lock.py
+
+clean:  ## Remove what can be made again, the runs included.
+	rm -rf .venv build dist runs src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/ready: pyproject.toml requirements.lock tools/environment.py
+	INDEX_URL="$(INDEX_URL)" $(PYTHON) tools/environment.py
+	touch $@

@@ -1,0 +1,123 @@
+"""What the commands take, and how they fail: in one sentence, with the error's own exit code."""
+
+from __future__ import annotations
+
+import errno
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from deepperception.errors import DeepPerceptionError, InputError
+from deepperception.infra import load_infra
+from deepperception.progress import Progress
+from deepperception.recipe import Recipe, load_recipe
+
+if TYPE_CHECKING:
+    from deepperception.artifacts import Context
+
+Command = Callable[..., None]
+
+PATH = click.Path(path_type=Path)
+# What a mistyped --out or --draw runs into.
+_NO_PLACE = (
+    errno.EACCES,
+    errno.EEXIST,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.ENOTEMPTY,
+    errno.EPERM,
+    errno.EROFS,
+)
+
+
+class Commands(click.Group):
+    """Tells a user's error in one sentence, and exits with its code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except DeepPerceptionError as error:
+            known = error
+        except OSError as error:
+            known = _in_a_sentence(error)
+        click.echo(f"error: {known}", err=True)
+        ctx.exit(known.exit_code)
+
+
+def _in_a_sentence(error: OSError) -> DeepPerceptionError:
+    from deepperception.artifacts.disk import is_full
+
+    if is_full(error):
+        return InputError("the disk is full; free some space and run again, finished stages are kept.")
+    if error.errno in _NO_PLACE and error.filename:
+        return InputError(f"{error.filename}: cannot be used ({error.strerror}); give another place.")
+    raise error
+
+
+def takes_recipe(command: Command) -> Command:
+    """RECIPE and the options that change it; the command gets `recipe`."""
+
+    @click.argument("recipe_file", metavar="RECIPE")
+    @click.option("--seed", type=int, metavar="N", help="In the place of the recipe's own.")
+    @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting: sft.epochs=2.")
+    @click.option("--source", type=PATH, metavar="DIR", help="A folder of photos, in the place of the recipe's source.")
+    @functools.wraps(command)
+    def with_recipe(
+        recipe_file: str, seed: int | None, overrides: tuple[str, ...], source: Path | None, **rest: Any
+    ) -> None:
+        command(recipe=load_recipe(recipe_file, overrides, source=source, seed=seed), **rest)
+
+    return with_recipe
+
+
+def takes_infra(command: Command) -> Command:
+    """--infra, and --out, which it may depend on; the command gets `infra` and `out`."""
+
+    @click.option("--infra", "file", default="laptop", show_default=True, metavar="FILE", help="Where it runs.")
+    @click.option("--out", type=PATH, metavar="DIR", help="Of the run; '{out}' in FILE. With a RECIPE: runs/NAME.")
+    @functools.wraps(command)
+    def with_infra(file: str, out: Path | None, **rest: Any) -> None:
+        if out is None and "recipe" in rest:
+            out = Path("runs", rest["recipe"].name)
+        out = out.absolute() if out else None
+        command(infra=load_infra(file, out), out=out, **rest)
+
+    return with_infra
+
+
+def trains(command: Command) -> Command:
+    """RECIPE, --model, --data and --out; the command gets `recipe`, the folders, and `context`."""
+
+    @takes_recipe
+    @click.option("--model", required=True, metavar="DIR_OR_REF", help="The checkpoint to start from.")
+    @click.option("--data", type=PATH, required=True, metavar="DIR", help="A folder that `synthesize` wrote.")
+    @click.option("--out", type=PATH, required=True, metavar="DIR", help="The checkpoint folder to write.")
+    @functools.wraps(command)
+    def with_folders(recipe: Recipe, model: str, data: Path, **rest: Any) -> None:
+        folder = checkpoint(model)
+        context = context_of(recipe, command.__name__, model=folder, data=data)
+        command(recipe=recipe, model=folder, data=data, context=context, **rest)
+
+    return with_folders
+
+
+def checkpoint(model: str) -> Path:
+    """The local folder of `model` (a folder or a reference); InputError where it is no Qwen-VL checkpoint."""
+    from deepperception.artifacts import check_checkpoint, resolve
+
+    folder = resolve(model)
+    check_checkpoint(folder)
+    return folder
+
+
+def context_of(recipe: Recipe, stage: str, *sections: str, **inputs: Path) -> Context:
+    """For a stage that reads the recipe's section of its own name, and more `sections`."""
+    from deepperception.artifacts import Context, payload_digest
+
+    digests = {name: payload_digest(folder) for name, folder in inputs.items()}
+    return Context(recipe.seed, Progress(stage), recipe.section_hash(stage, *sections), digests)

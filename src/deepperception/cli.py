@@ -1,0 +1,293 @@
+"""The command line. Exit codes: 0 done, 1 the input is wrong, 2 usage, 3 the infrastructure failed, 4 the gate said no,
+75 stopped, run again to go on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from deepperception.arguments import PATH, Commands, checkpoint, context_of, takes_infra, takes_recipe, trains
+from deepperception.errors import GateRefused
+from deepperception.infra import Infra, load_infra
+from deepperception.progress import Progress
+from deepperception.recipe import Recipe
+
+if TYPE_CHECKING:
+    from deepperception.artifacts import Context, Manifest
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="deepperception")
+def cli() -> None:
+    """Labelled photos go in, a served model out: it finds a named entity among its look-alikes.
+
+    RECIPE and --infra are YAML files, or names of ready-made ones (bestiary, photos; laptop). Exit codes: 0 done, 1 the
+    input is wrong, 2 usage, 3 the infrastructure failed, 4 the gate said no, 75 stopped (run again to go on).
+    """
+
+
+@cli.command()
+@takes_recipe
+@takes_infra
+def check(recipe: Recipe, infra: Infra, out: Path) -> None:
+    """Look at all that a run needs.
+
+    Reads RECIPE, the infra file, the base checkpoint and every photo. Writes nothing.
+    """
+    from deepperception.synthesis.sources import open_source
+
+    photos = open_source(recipe.synthesis.source, recipe.seed)
+    count = sum(1 for _ in photos.photos())
+    checkpoint(recipe.model.base)
+    click.echo(f"{recipe.name}: fine. Base {recipe.model.base}; {count:,} photos; runner '{infra.runner}', to {out}")
+    for reason, found in photos.report().items():
+        click.echo(f"  left out, {reason}: {found['count']:,}")
+
+
+@cli.command()
+@takes_recipe
+@takes_infra
+def run(recipe: Recipe, infra: Infra, out: Path) -> None:
+    """Run the whole pipeline on this machine.
+
+    Synthesis, training, evaluation, promotion and report, through KFP's local runner. Reads RECIPE, its base model and
+    photos. Writes DIR/summary.json, DIR/work (each stage's artifact), DIR/store, DIR/mlflow.db, DIR/prediction and
+    DIR/logs. Killed at any moment, the same command goes on from the last finished stage. A gate
+    that lets no model pass is a result like another: it is said, and the exit code is 0.
+    """
+    from rich.console import Console
+
+    from deepperception.evaluation.table import render_table
+    from deepperception.platform.local import run_pipeline
+    from deepperception.platform.summary import metrics_by_label, tell
+
+    summary = run_pipeline(recipe, infra, out)
+    Console().print(render_table(metrics_by_label(infra)))
+    click.echo(tell(summary, out))
+
+
+@cli.command()
+@takes_recipe
+@takes_infra
+@click.option("--endpoint", envvar="KF_PIPELINES_ENDPOINT", metavar="URL", help="Of Kubeflow Pipelines' API.")
+@click.option("--dry-run", is_flag=True, help="Print the compiled pipeline and its arguments; touch nothing.")
+def submit(recipe: Recipe, infra: Infra, out: Path, endpoint: str | None, dry_run: bool) -> None:
+    """Start the pipeline on Kubeflow Pipelines.
+
+    Reads RECIPE and the infra file, compiles the pipeline and sends both. Writes nothing here.
+    """
+    from deepperception.platform.submit import package, start
+
+    click.echo(package(recipe, infra) if dry_run else f"started: {start(recipe, infra, endpoint)}")
+
+
+@cli.command()
+@click.argument("run", type=PATH, required=False)
+@click.option("--infra", "file", default="laptop", show_default=True, metavar="FILE", help="Where it runs.")
+def status(run: Path | None, file: str) -> None:
+    """List runs, stages, and what is served.
+
+    Without RUN: the runs below runs/. With RUN, the folder that `run --out` wrote to: its finished stages, and the
+    registry's champion. Writes nothing.
+    """
+    from deepperception.platform.status import of_run, of_runs
+
+    for line in of_runs(Path("runs")) if run is None else of_run(load_infra(file, run.absolute()), run):
+        click.echo(line)
+
+
+@cli.command()
+@takes_recipe
+@click.option("--out", type=PATH, required=True, metavar="DIR", help="The dataset folder to write.")
+def synthesize(recipe: Recipe, out: Path) -> None:
+    """Compose photos into a dataset.
+
+    Reads RECIPE's photos; writes sft, rl, validation and test.parquet, card.json and contact_sheet.png to --out.
+    """
+    from deepperception.synthesis.run import run as stage
+
+    context = context_of(recipe, "synthesis", "model")
+    _tell(stage(recipe.synthesis, out, context, box_step=recipe.model.box_step), out)
+
+
+@cli.command()
+@trains
+@click.option(
+    "--arm", type=click.Choice(["cot_sft", "sft"]), default="cot_sft", help="With reasoning, or bare answers."
+)
+def sft(recipe: Recipe, model: Path, data: Path, out: Path, context: Context, arm: Any) -> None:
+    """Fine-tune a checkpoint.
+
+    By RECIPE's `sft` section. Reads --model and --data; writes a checkpoint to --out.
+    """
+    from deepperception.sft.run import run as stage
+
+    _tell(stage(recipe.sft, arm=arm, model=model, data=data, out=out, context=context), out)
+
+
+@cli.command()
+@trains
+def grpo(recipe: Recipe, model: Path, data: Path, out: Path, context: Context) -> None:
+    """Train a checkpoint by its rewards.
+
+    By RECIPE's `grpo` section. Reads --model and --data; writes a checkpoint to --out.
+    """
+    from deepperception.grpo.run import run as stage
+
+    _tell(stage(recipe.grpo, model=model, data=data, out=out, context=context), out)
+
+
+@cli.command()
+@click.option("--benchmark", type=PATH, required=True, metavar="FILE", help="Parquet, with KVG-Bench's columns.")
+@click.option("--model", metavar="DIR_OR_REF", help="The checkpoint to ask.")
+@click.option("--predictions", type=PATH, metavar="FILE", help='Or its replies: JSON lines {"question_id", "text"}.')
+@click.option("--seen", metavar="A,B,C", help="Categories that count as seen in training.")
+@click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True, metavar="N")
+@click.option("--out", type=PATH, required=True, metavar="DIR", help="The evaluation folder to write.")
+def evaluate(
+    benchmark: Path, model: str | None, predictions: Path | None, seen: str | None, batch_size: int, out: Path
+) -> None:
+    """Score a model, or its replies, on a benchmark.
+
+    Reads FILE and the checkpoint or the replies; writes metrics.json and cases.jsonl to --out.
+    """
+    from rich.console import Console
+
+    from deepperception.artifacts import Context, read_metrics
+    from deepperception.evaluation.config import EvaluationConfig
+    from deepperception.evaluation.run import evaluate_model, evaluate_predictions
+    from deepperception.evaluation.table import render_table
+
+    if (model is None) == (predictions is None):
+        raise click.UsageError("give either --model or --predictions.")
+    context = Context(seed=0, progress=Progress("evaluate"), recipe_hash="", inputs={})
+    categories = None if seen is None else [name.strip() for name in seen.split(",") if name.strip()]
+    if predictions is not None:
+        evaluate_predictions(benchmark, predictions, out, context, seen=categories)
+    else:
+        config = EvaluationConfig(batch_size=batch_size)
+        evaluate_model(config, benchmark, checkpoint(str(model)), out, context, seen=categories)
+    Console().print(render_table({str(model or predictions): read_metrics(out)}))
+    click.echo(f"written to {out}")
+
+
+@cli.command()
+@click.argument("evaluation_a", type=PATH)
+@click.argument("evaluation_b", type=PATH)
+def compare(evaluation_a: Path, evaluation_b: Path) -> None:
+    """Compare two evaluations of one benchmark.
+
+    Case by case, by McNemar's test and the bootstrap. Reads two folders that `evaluate` wrote; writes nothing.
+    """
+    from rich.console import Console
+
+    from deepperception.evaluation.compare import compare as compared
+    from deepperception.evaluation.compare import comparison_table
+
+    comparison = compared(evaluation_a, evaluation_b)
+    Console().print(comparison_table(comparison, label_a=str(evaluation_a), label_b=str(evaluation_b)))
+
+
+@cli.command()
+@takes_recipe
+@takes_infra
+@click.option("--model", required=True, metavar="REF", help="The candidate: a checkpoint folder or a reference.")
+@click.option("--evidence", type=PATH, required=True, metavar="DIR", help="Its evaluation, as `evaluate` wrote it.")
+@click.option("--benchmark", type=PATH, metavar="FILE", help="The evaluation's; looked for in the work folder.")
+@click.option("--dry-run", is_flag=True, help="Say what the gate decides; leave registry and service alone.")
+def promote(
+    recipe: Recipe, infra: Infra, out: Path, model: str, evidence: Path, benchmark: Path | None, dry_run: bool
+) -> None:
+    """Make a model champion, if it is the better one.
+
+    Reads its evaluation, scores the champion on the same benchmark where that is not done yet, and asks the candidate's
+    service for a few pictures. Writes the evidence, a model version and the aliases. Exits with 4 where the gate says
+    no.
+    """
+    from deepperception.platform.promote import promote as promoted
+
+    result = promoted(recipe, infra, model, evidence, benchmark, Progress("promote"), dry_run=dry_run)
+    if result.outcome == "refused":
+        raise GateRefused(f"version {result.champion.number} stays champion: {result.reason}.")
+    click.echo(f"{result.outcome}: {result.reason}")
+
+
+@cli.command()
+@takes_infra
+@click.option("--dry-run", is_flag=True, help="Say what would be done; do nothing.")
+def rollback(infra: Infra, out: Path | None, dry_run: bool) -> None:
+    """Make the previous version champion again.
+
+    Reads the registry and the store, serves the version to see that it loads; writes the aliases.
+    """
+    from deepperception.platform.upkeep import roll_back
+
+    click.echo(roll_back(infra, Progress("rollback"), dry_run=dry_run))
+
+
+@cli.command()
+@click.option("--model", required=True, metavar="DIR_OR_REF", help="The checkpoint.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, metavar="N", help="0: a free one."
+)
+@click.option("--host", default="127.0.0.1", show_default=True, metavar="NAME", help="Address to listen on.")
+@click.option("--for-parent", type=int, hidden=True)
+def serve(model: str, port: int, host: str, for_parent: int | None) -> None:
+    """Serve a checkpoint over HTTP.
+
+    As the KServe model 'deepperception', until stopped. Reads the checkpoint; writes nothing.
+    """
+    from deepperception.platform.lifeline import die_with_parent
+    from deepperception.serving.server import serve as served
+
+    if for_parent is not None:
+        die_with_parent(for_parent)
+    served(checkpoint(model), host=host, port=port)
+
+
+@cli.command()
+@click.option("--model", required=True, metavar="DIR_OR_URL", help="A checkpoint, or the address of a server.")
+@click.option("--image", type=PATH, required=True, metavar="FILE", help="The picture.")
+@click.option("--entity", required=True, metavar="NAME", help="What to find on it.")
+@click.option("--draw", type=PATH, metavar="OUT.png", help="Write the picture with the box on it.")
+def predict(model: str, image: Path, entity: str, draw: Path | None) -> None:
+    """Find NAME on a picture.
+
+    Reads the picture, and asks a checkpoint or a server; prints the box (pixels, and 0-1000), the reasoning and the
+    reply as JSON; writes only --draw.
+    """
+    from deepperception.serving.predict import predict as predicted
+
+    where = model if model.startswith(("http://", "https://")) else str(checkpoint(model))
+    click.echo(json.dumps(predicted(where, image, entity, draw=draw).to_json(), indent=2, ensure_ascii=False))
+
+
+@cli.command()
+@takes_infra
+@click.option("--dry-run", is_flag=True, help="Say what would be done; do nothing.")
+def gc(infra: Infra, out: Path | None, dry_run: bool) -> None:
+    """Clear the store of what nothing refers to.
+
+    Reads the registry and the work folder; removes every artifact that belongs to no registered version and to no
+    finished stage.
+    """
+    from deepperception.platform.upkeep import sweep
+
+    for line in sweep(infra, dry_run=dry_run):
+        click.echo(line)
+
+
+def _tell(manifest: Manifest, out: Path) -> None:
+    counts = ", ".join(f"{name} {value:,}" for name, value in manifest.counts.items() if isinstance(value, int))
+    click.echo(f"{out}: {manifest.kind} {manifest.digest} ({counts})")
+
+
+def main() -> None:
+    cli(prog_name="deepperception")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""This machine as the place where models are served: `deepperception serve` on a free port."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from pathlib import Path
+from typing import IO
+
+from deepperception.errors import InfrastructureError
+from deepperception.serving.server import LOOPBACK, claim_port
+from deepperception.tracking import MODEL
+
+_PATIENCE_S = 600.0  # a machine may be busy; a server that has ended is noticed at once
+_POLL_S = 0.5
+_POLL_TIMEOUT_S = 5.0
+_GRACE_S = 10.0
+
+
+class LocalServer:
+    """Implements promotion's Cluster."""
+
+    @contextmanager
+    def serving(self, model: Path) -> Iterator[str]:
+        """Serve the checkpoint folder while the block runs; gives the URL once the model has loaded.
+
+        InfrastructureError, with the server's last word, where it does not get that far.
+        """
+        port = claim_port(LOOPBACK, 0)
+        url = f"http://{LOOPBACK}:{port}"
+        command = [sys.executable, "-m", "deepperception.cli", "serve", "--model", str(model), "--port", str(port)]
+        with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
+            server = subprocess.Popen([*command, "--for-parent", str(os.getpid())], stdout=log, stderr=log)
+            try:
+                _wait_until_ready(url, server, log)
+                yield url
+            finally:
+                _stop(server)
+
+
+def _wait_until_ready(url: str, server: subprocess.Popen[bytes], log: IO[str]) -> None:
+    deadline = time.monotonic() + _PATIENCE_S
+    while not _is_ready(url):
+        if server.poll() is not None:
+            raise InfrastructureError(f"the model server ended before it was ready: {_last_line(log)}")
+        if time.monotonic() > deadline:
+            raise InfrastructureError(f"the model server was not ready after {_PATIENCE_S:.0f} s: {_last_line(log)}")
+        time.sleep(_POLL_S)
+
+
+def _is_ready(url: str) -> bool:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy cannot reach this machine's ports
+    try:
+        with opener.open(f"{url}/v1/models/{MODEL}", timeout=_POLL_TIMEOUT_S) as response:
+            return bool(response.status == HTTPStatus.OK)
+    except OSError:  # refused, timed out, or 503 while it loads
+        return False
+
+
+def _stop(server: subprocess.Popen[bytes]) -> None:
+    server.terminate()
+    try:
+        server.wait(_GRACE_S)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
+
+
+def _last_line(log: IO[str]) -> str:
+    log.seek(0)
+    lines = [line.strip() for line in log if line.strip()]
+    return lines[-1] if lines else "it said nothing."

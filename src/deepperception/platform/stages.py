@@ -1,0 +1,220 @@
+"""The stages as a pipeline runs them: inputs out of the store, one stage, its artifact into the store and on record.
+
+What a stage needs is imported where it runs: most steps need no torch, and some no MLflow.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deepperception.infra import Infra
+from deepperception.platform.workplace import Metadata, Workplace, reference
+from deepperception.recipe import Recipe
+
+if TYPE_CHECKING:
+    from deepperception.artifacts import Outcome
+    from deepperception.promotion import Arm
+    from deepperception.tracking import Version
+
+ARMS = {"base": "base", "sft": "direct SFT", "cot_sft": "CoT-SFT", "grpo": "GRPO"}
+"""The models of a run, in the order of the recipe, and what they are called in tables."""
+SPLITS = ("validation", "test")
+
+Outputs = dict[str, dict[str, Any]]
+"""By output name: {"metadata": Metadata} and, where the output is a page, {"page": path}."""
+
+
+def execute(stage: str, recipe: str, infra: str, seed: int, inputs: dict[str, Metadata]) -> Outputs:
+    """Run one step. `recipe` and `infra` are JSON; `seed` takes the place of the recipe's own."""
+    settings = Recipe.from_json(recipe).model_copy(update={"seed": seed})
+    place = Workplace(stage, settings, Infra.from_json(infra), inputs)
+    place.progress.say("started")
+    outputs = _STAGES[stage](place)
+    place.progress.say(f"done in {place.elapsed_s:.0f} s")
+    return outputs
+
+
+def _base(place: Workplace) -> Outputs:
+    from deepperception.artifacts import check_checkpoint, once, payload_digest, resolve
+
+    model = place.recipe.model
+    source = resolve(model.base, place.store)
+    check_checkpoint(source)
+
+    def build(folder: Path) -> Outcome:
+        return _take_in(source, folder, place)
+
+    out, context = place.folder("base"), place.context("model")
+    once(
+        out,
+        kind="model",
+        recipe_hash=context.recipe_hash,
+        seed=context.seed,
+        inputs={"checkpoint": payload_digest(source)},
+        progress=context.progress,
+        build=build,
+    )
+    return {"model": {"metadata": place.keep("base", out, params=model.model_dump(mode="json"))}}
+
+
+def _take_in(source: Path, folder: Path, place: Workplace) -> Outcome:
+    """Copy the checkpoint; the recipe says how it is asked, and the checkpoint itself which prompt it was made for."""
+    from deepperception.artifacts import Interface, Outcome, read_interface, write_interface
+    from deepperception.artifacts.manifest import MANIFEST
+
+    shutil.copytree(source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
+    model = place.recipe.model
+    interface = Interface(
+        prompt=read_interface(source).prompt,
+        box_step=model.box_step,
+        max_pixels=model.max_pixels,
+        max_new_tokens=model.max_new_tokens,
+    )
+    write_interface(folder, interface)
+    return Outcome(counts={"bytes": sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())})
+
+
+def _synthesis(place: Workplace) -> Outputs:
+    from deepperception.synthesis.run import run
+
+    out, recipe = place.folder("synthesis"), place.recipe
+    run(recipe.synthesis, out, place.context("synthesis", "model"), box_step=recipe.model.box_step)
+    params = recipe.synthesis.model_dump(mode="json")
+    return {"data": {"metadata": place.keep("synthesis", out, params=params, files=["card.json", "contact_sheet.png"])}}
+
+
+def _sft(place: Workplace) -> Outputs:
+    from deepperception.sft.run import run
+
+    out, config = place.folder(place.stage), place.recipe.sft
+    arm: Any = place.stage
+    run(config, arm=arm, model=place.fetch("model"), data=place.fetch("data"), out=out, context=place.context("sft"))
+    return {"policy": {"metadata": place.keep(place.stage, out, params=config.model_dump(mode="json"))}}
+
+
+def _grpo(place: Workplace) -> Outputs:
+    from deepperception.grpo.run import run
+
+    out, config = place.folder("grpo"), place.recipe.grpo
+    run(config, model=place.fetch("model"), data=place.fetch("data"), out=out, context=place.context("grpo"))
+    return {"policy": {"metadata": place.keep("grpo", out, params=config.model_dump(mode="json"))}}
+
+
+def _evaluation(place: Workplace) -> Outputs:
+    from deepperception.artifacts.evaluations import METRICS
+    from deepperception.evaluation.run import evaluate_model
+
+    config, model, data = place.recipe.evaluation, place.fetch("model"), place.fetch("data")
+    outputs: Outputs = {}
+    for split in SPLITS:
+        name = f"{place.stage}-{split}"
+        evaluate_model(config, data / f"{split}.parquet", model, place.folder(name), place.context("evaluation"))
+        kept = place.keep(name, place.folder(name), params=config.model_dump(mode="json"), files=[METRICS])
+        # Scores travel with the model that they are of.
+        outputs[split] = {"metadata": {**kept, "model": place.inputs["model"]}}
+    return outputs
+
+
+def _promotion(place: Workplace) -> Outputs:
+    from deepperception.artifacts import Ref
+    from deepperception.evaluation.run import evaluate_model
+    from deepperception.platform.local_server import LocalServer
+    from deepperception.promotion import Inputs, read_evidence, run
+    from deepperception.promotion.run import DECISION
+
+    recipe, data = place.recipe, place.fetch("data")
+
+    def evaluate_champion(champion: Version) -> Path:
+        out = place.folder("evaluation-champion-test")
+        model = place.store.get(Ref(champion.uri, champion.digest))
+        evaluate_model(recipe.evaluation, data / "test.parquet", model, out, place.context("evaluation"))
+        return out
+
+    out = place.folder("promotion")
+    result = run(
+        recipe.promotion,
+        Inputs(
+            base=_arm(place, "base"),
+            arms=[_arm(place, name) for name in ARMS if name != "base"],
+            benchmark=data / "validation.parquet",
+            evaluate_champion=evaluate_champion,
+        ),
+        out,
+        place.context("promotion"),
+        tracker=place.tracker,
+        store=place.store,
+        cluster=LocalServer(),
+    )
+    kept = place.keep("promotion", out, params=recipe.promotion.model_dump(mode="json"), files=[DECISION])
+    evidence = read_evidence(out)
+    # Where a run is killed after the promotion, the next attempt meets its own model as champion: it was promoted here.
+    here = result.outcome == "already champion" and evidence["decision"] is not None
+    told = {
+        "outcome": "promoted" if here else result.outcome,
+        "reason": evidence["reason"],
+        "candidate": result.candidate,
+    }
+    more = {"champion": asdict(result.champion), "pipeline_run_id": place.run_id}
+    return {"decision": {"metadata": {**kept, **told, **more}}}
+
+
+def _arm(place: Workplace, name: str) -> Arm:
+    from deepperception.promotion import Arm
+
+    scored = place.inputs[f"{name}_test"]["model"]
+    return Arm(
+        name=name,
+        model=reference(scored),
+        validation=place.fetch(f"{name}_validation"),
+        test=place.fetch(f"{name}_test"),
+        run_id=scored["run_id"],
+    )
+
+
+def _report(place: Workplace) -> Outputs:
+    from deepperception.artifacts import read_metrics
+    from deepperception.evaluation import report
+    from deepperception.promotion import read_evidence
+
+    data, told = place.fetch("data"), place.inputs["decision"]
+    tests = {arm: place.fetch(f"{arm}_test") for arm in ARMS}
+    models = {arm: place.store.get(reference(place.inputs[f"{arm}_test"]["model"])) for arm in ARMS}
+    inputs = report.Inputs(
+        name=place.recipe.name,
+        seed=place.recipe.seed,
+        arms=[report.Arm(label, tests[arm], models[arm]) for arm, label in ARMS.items()],
+        shown=ARMS[told["candidate"]],
+        benchmark=data / "test.parquet",
+        dataset=data,
+        promotion=report.Promotion(
+            outcome=told["outcome"],
+            reason=told["reason"],
+            candidate=ARMS[told["candidate"]],
+            version=told["champion"]["number"],
+            digest=told["champion"]["digest"],
+            evidence=read_evidence(place.fetch("decision")),
+        ),
+    )
+    out = place.folder("report")
+    report.run(inputs, out, place.context("name"))
+    page = out / report.REPORT
+    place.keep("report", out, files=[path.name for path in sorted(out.glob("*.png"))])
+    scores = {f"{arm}.accuracy": read_metrics(tests[arm])["official"]["all"]["accuracy"] for arm in ARMS}
+    place.tracker.finish(place.run_id, metrics=scores, artifacts=[page])
+    return {"page": {"metadata": {}, "page": str(page)}}
+
+
+_STAGES: dict[str, Callable[[Workplace], Outputs]] = {
+    "base": _base,
+    "synthesis": _synthesis,
+    "sft": _sft,
+    "cot_sft": _sft,
+    "grpo": _grpo,
+    **{f"evaluation-{arm}": _evaluation for arm in ARMS},
+    "promotion": _promotion,
+    "report": _report,
+}

@@ -1,0 +1,94 @@
+"""What every component calls: one stage, from references to references.
+
+A step resolves its inputs from the store, runs the stage in `work_dir`, puts the result into the store, records it, and
+hands on the reference. Why it failed is told in `work_dir/failure.json`: a pipeline's runner only says that it did.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from deepperception import errors
+from deepperception.artifacts.disk import write_text
+from deepperception.errors import DeepPerceptionError, InfrastructureError
+from deepperception.platform import lifeline, warm
+
+FAILURE = "failure.json"
+RESULTS = "results"
+"""Folder of what each step handed on."""
+
+
+class PipelineArtifact(Protocol):
+    """As much of a KFP artifact as a step needs."""
+
+    path: str
+    metadata: dict[str, Any]
+
+
+def run_step(
+    stage: str,
+    recipe: str,
+    infra: str,
+    seed: int,
+    *,
+    outputs: Mapping[str, PipelineArtifact],
+    inputs: Mapping[str, PipelineArtifact] | None = None,
+) -> None:
+    """Run the stage and fill `outputs`; exits with the error's own code where it fails."""
+    lifeline.die_with_run()
+    known = {name: artifact.metadata for name, artifact in (inputs or {}).items()}
+    call = json.dumps({"stage": stage, "recipe": recipe, "infra": infra, "seed": seed, "inputs": known})
+    reply = warm.ask(call) or attempt(call)
+    work_dir = Path(json.loads(infra)["work_dir"])
+    if "error" in reply:
+        write_text(work_dir / FAILURE, json.dumps({"stage": stage, **reply}, indent=2) + "\n")
+        print(f"{stage}: {reply['message']}", file=sys.stderr, flush=True)
+        sys.exit(reply["exit_code"])
+    for name, artifact in outputs.items():
+        _publish(artifact, reply["outputs"][name])
+    write_text(work_dir / RESULTS / f"{stage}.json", json.dumps(reply["outputs"], indent=2) + "\n")
+
+
+def attempt(call: str) -> dict[str, Any]:
+    """Run the call here: {"outputs"}, or {"error": type, "message", "exit_code"}; a traceback goes to the log only."""
+    from deepperception.platform.stages import execute
+
+    try:
+        return {"outputs": execute(**json.loads(call))}
+    except DeepPerceptionError as error:
+        known = next(kind.__name__ for kind in type(error).__mro__ if hasattr(errors, kind.__name__))
+        return {"error": known, "message": str(error), "exit_code": error.exit_code}
+    except Exception as error:
+        traceback.print_exc()
+        what = f"{type(error).__name__}: {error}".splitlines()[0]
+        return {"error": "Exception", "message": what, "exit_code": InfrastructureError.exit_code}
+
+
+def failure(work_dir: Path, log: Path) -> DeepPerceptionError:
+    """The error that the run's steps left behind, of its own type."""
+    path = work_dir / FAILURE
+    if not path.is_file():
+        return InfrastructureError(f"a stage was killed or never started; {log} shows how far it came.")
+    told = json.loads(path.read_text(encoding="utf-8"))
+    if told["error"] == "Exception":
+        return InfrastructureError(f"the stage '{told['stage']}' broke off ({told['message']}); {log} says where.")
+    kind: type[DeepPerceptionError] = getattr(errors, told["error"])
+    return kind(told["message"])
+
+
+def _publish(artifact: PipelineArtifact, output: dict[str, Any]) -> None:
+    """Metadata is what the next step reads; the file is for people, or is the page itself where the output is one."""
+    artifact.metadata.update(output["metadata"])
+    path = Path(artifact.path)
+    if "page" in output:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(Path(output["page"]).read_bytes())
+        return
+    path.mkdir(parents=True, exist_ok=True)
+    reference = {key: artifact.metadata[key] for key in ("uri", "digest")}
+    (path / "ref.json").write_text(json.dumps(reference, indent=2) + "\n", encoding="utf-8")

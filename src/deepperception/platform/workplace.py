@@ -1,0 +1,98 @@
+"""What the stages of a run share: its two files, the store, the record, and where to write."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from deepperception.artifacts.manifest import Manifest, read_manifest
+from deepperception.artifacts.stage import Context
+from deepperception.artifacts.store import Ref, open_store
+from deepperception.infra import Infra
+from deepperception.platform.console import MarkedLines
+from deepperception.progress import Progress
+from deepperception.recipe import Recipe
+from deepperception.tracking import Tracker
+
+Metadata = dict[str, Any]
+"""Of a pipeline artifact: "uri" and "digest" in the store, "run_id" of its record, and its scores."""
+
+CURVES = Path("evidence", "curves.jsonl")
+
+
+class Workplace:
+    """One step's view of a run."""
+
+    def __init__(self, stage: str, recipe: Recipe, infra: Infra, inputs: Mapping[str, Metadata]) -> None:
+        self.stage, self.recipe, self.infra, self.inputs = stage, recipe, infra, inputs
+        self.store = open_store(infra.store)
+        self.progress = Progress(stage, MarkedLines(sys.stderr))
+        self._started = time.monotonic()
+
+    @cached_property
+    def tracker(self) -> Tracker:
+        return Tracker(self.infra.tracking_uri, self.infra.experiment)
+
+    @cached_property
+    def run_id(self) -> str:
+        """Of the pipeline's record: one for a recipe and a seed, however often it is run."""
+        content = json.loads(self.recipe.to_json())
+        key = hashlib.sha256(self.recipe.to_json().encode()).hexdigest()
+        return self.tracker.pipeline_run(key, self.recipe.name, params=content, tags={"recipe": self.recipe.name})
+
+    def folder(self, name: str) -> Path:
+        """Where the artifact `name` is made, and found again by the next attempt."""
+        return self.infra.work_dir / name
+
+    def fetch(self, name: str) -> Path:
+        """The input artifact's folder, verified."""
+        return self.store.get(reference(self.inputs[name]))
+
+    def context(self, *sections: str) -> Context:
+        """For a stage that reads the named sections of the recipe, and all inputs of the step."""
+        digests = {name: metadata["digest"] for name, metadata in self.inputs.items()}
+        return Context(self.recipe.seed, self.progress, self.recipe.section_hash(*sections), digests)
+
+    def keep(
+        self, name: str, folder: Path, *, params: Mapping[str, Any] | None = None, files: Sequence[str] = ()
+    ) -> Metadata:
+        """Put a finished artifact into the store and on the record, with `files` of it; both happen once."""
+        manifest = read_manifest(folder)
+        kept = self.store.put(folder)
+        scores = {key: value for key, value in manifest.metrics.items() if isinstance(value, int | float)}
+        run_id = self.tracker.stage_run(
+            self.run_id,
+            name,
+            f"{name} {manifest.digest}",
+            params=params,
+            metrics={**scores, **_counted(manifest), "wall_s": self.elapsed_s},
+            curves=_curves(folder),
+            artifacts=[folder / file for file in files],
+            tags={"uri": kept.uri, "digest": kept.digest, "kind": manifest.kind},
+        )
+        return {"uri": kept.uri, "digest": kept.digest, "run_id": run_id, **scores}
+
+    @property
+    def elapsed_s(self) -> float:
+        """Since the step began."""
+        return time.monotonic() - self._started
+
+
+def reference(metadata: Metadata) -> Ref:
+    """What the store knows the artifact by."""
+    return Ref(metadata["uri"], metadata["digest"])
+
+
+def _counted(manifest: Manifest) -> dict[str, float]:
+    return {key: value for key, value in manifest.counts.items() if isinstance(value, int | float)}
+
+
+def _curves(folder: Path) -> list[dict[str, Any]]:
+    path = folder / CURVES
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []

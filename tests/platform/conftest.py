@@ -1,0 +1,78 @@
+"""A recipe and an infra file for steps that need no model: the checkpoint is one by its looks only."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+
+from deepperception.infra import Infra, load_infra
+from deepperception.recipe import Recipe, load_recipe
+
+ANNOTATION = """<annotation><size><width>64</width><height>64</height><depth>3</depth></size>
+<object><name>{entity}</name><bndbox><xmin>8</xmin><ymin>8</ymin><xmax>56</xmax><ymax>56</ymax></bndbox></object>
+</annotation>"""
+
+
+@pytest.fixture
+def hollow_checkpoint(tmp_path: Path) -> Path:
+    """Passes the check of a checkpoint and holds no weights."""
+    folder = tmp_path / "hollow"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"model_type": "qwen2_vl"}))
+    header = b"{}"
+    (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    return folder
+
+
+@pytest.fixture
+def recipe_file(tmp_path: Path, hollow_checkpoint: Path) -> Path:
+    """Reads photos from tmp_path/photos, where one is a text file named .jpg."""
+    for entity in ("raccoon", "kangaroo"):
+        folder = tmp_path / "photos" / "animal" / entity
+        folder.mkdir(parents=True)
+        Image.new("RGB", (64, 64), "white").save(folder / "1.jpg")
+        (folder / "1.xml").write_text(ANNOTATION.format(entity=entity))
+    (folder / "2.jpg").write_text("no picture")
+    content = {
+        "name": "tests",
+        "model": {"base": str(hollow_checkpoint)},
+        "synthesis": {"source": {"kind": "folder", "path": str(tmp_path / "photos")}},
+        "sft": {},
+        "grpo": {},
+        "evaluation": {},
+        "promotion": {},
+    }
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+@pytest.fixture
+def recipe(recipe_file: Path) -> Recipe:
+    return load_recipe(recipe_file)
+
+
+@pytest.fixture
+def infra(tmp_path: Path) -> Infra:
+    return load_infra("laptop", tmp_path / "run")
+
+
+@pytest.fixture
+def comes_true() -> Callable[[Callable[[], object]], bool]:
+    """Waits until a condition holds; False where it does not within 30 s."""
+
+    def wait(condition: Callable[[], object]) -> bool:
+        deadline = time.monotonic() + 30
+        while not condition():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+        return True
+
+    return wait
