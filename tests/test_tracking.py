@@ -170,3 +170,14 @@ assert is_telemetry_disabled() and get_telemetry_client() is None
         cwd=tmp_path,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_full_disk_is_the_users_to_mend(tracker: Tracker, pipeline: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sqlalchemy.exc import OperationalError
+
+    def full(*_: object, **__: object) -> None:
+        raise OperationalError("INSERT", None, Exception("database or disk is full"))
+
+    monkeypatch.setattr(tracker._client, "log_batch", full)
+    with pytest.raises(InputError, match=r"MLflow failed \(stage run\): the disk is full; free some space"):
+        stage(tracker, pipeline, "full")

@@ -57,8 +57,12 @@ def _reporting(method: Callable[P, R]) -> Callable[P, R]:
         try:
             return method(*args, **kwargs)
         except (MlflowException, SQLAlchemyError, OSError) as error:
-            why = "the disk is full" if is_full(error) else (str(error) or type(error).__name__).splitlines()[0]
-            raise InfrastructureError(f"MLflow could not {method.__name__.replace('_', ' ')}: {why}") from error
+            action = method.__name__.strip("_").replace("_", " ")
+            if is_full(error):
+                advice = "free some space and run again, finished stages are kept"
+                raise InputError(f"MLflow failed ({action}): the disk is full; {advice}.") from error
+            why = (str(error) or type(error).__name__).splitlines()[0]
+            raise InfrastructureError(f"MLflow failed ({action}): {why}") from error
 
     return reported
 

@@ -112,12 +112,14 @@ def _picture(infra: Infra, candidate: str) -> Sample:
 def tell(summary: dict[str, Any], out: Path) -> str:
     """What to look at, after the table."""
     prediction, promoted = summary["prediction"], summary["promoted"]
-    box = prediction["box"]
+    said = f"box {prediction['box']}, reasoning: {prediction['reasoning']}"
+    if prediction["box"] is None:
+        said = f"no box in its reply: {prediction['text']}"
     return "\n".join(
         [
             f"promotion   {promoted['outcome']}: {promoted['reason']}; version {promoted['version']} is champion",
             f'prediction  {prediction["protocol"]} {{... "entity": "{prediction["entity"]}"}}',
-            f"            box {box}, reasoning: {prediction['reasoning']}",
+            f"            {said}",
             f"            drawn on {prediction['drawn']}",
             f"report      {summary['report']}",
             f"summary     {out / SUMMARY}",
