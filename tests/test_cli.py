@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from deepperception import errors
-from deepperception.artifacts import Case, write_cases
+from deepperception.artifacts import Case, Interface, Manifest, write_cases
 from deepperception.cli import cli
 
 COMMANDS = (
@@ -150,6 +153,57 @@ def test_a_bug_stays_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setitem(cli.commands, "check", click.Command("check", callback=fail))
     assert isinstance(run("check").exception, OSError)
+
+
+STOPPED_AT_WORK = """
+import click, time
+from deepperception.cli import cli, main
+
+def work():
+    print("working", flush=True)
+    try:
+        time.sleep(60)
+    except Exception:  # as libraries do around a file that they find damaged
+        print("went on")
+
+cli.commands["check"] = click.Command("check", callback=work)
+main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_command_says_how_to_go_on(number: signal.Signals) -> None:
+    command = [sys.executable, "-c", STOPPED_AT_WORK, "check"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "working\n"
+        process.send_signal(number)
+        out, error = process.communicate(timeout=30)
+    assert (process.returncode, out, error) == (75, "", "error: stopped; run again to go on.\n")
+
+
+def test_a_finished_command_leaves_signals_as_they_were() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    run("status")
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize("name", ["sft", "grpo"])
+def test_the_recipe_says_how_the_trained_model_is_asked(
+    name: str, creature_rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("trl", reason="needs the train extra")
+    told: dict[str, Any] = {}
+
+    def stage(_: Any, **given: Any) -> Manifest:
+        told.update(given)
+        raise errors.Preempted("seen enough.")
+
+    monkeypatch.setattr(f"deepperception.{name}.run.run", stage)
+    base = "package://deepperception.bestiary/base"
+    where = ["--model", base, "--data", creature_rows, "--out", tmp_path / "out"]
+    assert run(name, "photos", *where, "--set", "model.box_step=50").exit_code == 75
+    assert told["interface"] == Interface(prompt="bare", box_step=50, max_pixels=12_544, max_new_tokens=96)
 
 
 def test_compare_prints_the_table(tmp_path: Path) -> None:

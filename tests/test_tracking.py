@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,6 +42,28 @@ def test_a_pipeline_run_is_found_again_by_its_key(tracker: Tracker, pipeline: st
     again = tracker.pipeline_run("test_a_pipeline_run_is_found_again_by_its_key", "demo", {"seed": 3}, {})
     other = tracker.pipeline_run("another key", "demo", {"seed": 4}, {})
     assert again == pipeline != other
+
+
+def test_a_kill_before_the_params_leaves_none_out(tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
+    params = {"seed": 3, "sft": {"epochs": 1}}
+    with monkeypatch.context() as patched:
+        patched.setattr(tracker._client, "log_batch", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            tracker.pipeline_run("killed early", "demo", params, {})
+    tracker.pipeline_run("killed early", "demo", {"seed": 3}, {})
+    for _ in range(2):
+        run_id = tracker.pipeline_run("killed early", "demo", params, {})
+        assert tracker._client.get_run(run_id).data.params == {"seed": "3", "sft.epochs": "1"}
+
+
+@pytest.mark.parametrize("status", ["FAILED", "KILLED"])
+def test_a_run_that_broke_off_is_closed_until_it_goes_on(tracker: Tracker, status: Any) -> None:
+    run_id = tracker.pipeline_run(status, "demo", {}, {})
+    tracker.break_off(status, status)
+    assert tracker._client.get_run(run_id).info.status == status
+    tracker.pipeline_run(status, "demo", {}, {})
+    assert tracker._client.get_run(run_id).info.status == "RUNNING"
+    tracker.break_off("never began", status)
 
 
 def test_a_stage_run_holds_what_it_was_given(tracker: Tracker, pipeline: str, tmp_path: Path, home: Path) -> None:
@@ -139,6 +162,12 @@ def test_a_database_whose_making_was_cut_off_is_made_anew(tmp_path: Path) -> Non
     (tmp_path / "mlflow.db.tmp-journal").write_bytes(b"a journal of what was never finished")
     Tracker(f"sqlite:///{tmp_path / 'mlflow.db'}", "tests")
     assert sorted(path.name for path in tmp_path.iterdir()) == [".mlflow.db.lock", "mlflow.db"]
+
+
+def test_a_database_that_must_be_there_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none/mlflow\.db: there is no such database; .* --out"):
+        Tracker(f"sqlite:///{tmp_path / 'none' / 'mlflow.db'}", "tests", create=False)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_that_is_no_database_is_one_sentence(tmp_path: Path) -> None:

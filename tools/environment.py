@@ -27,8 +27,9 @@ def main() -> int:
         found = ".".join(map(str, sys.version_info[:2]))
         print(f"this is Python {found}, the project needs 3.11: make PYTHON=/path/to/python3.11", file=sys.stderr)
         return 2
-    if not PYTHON.exists():
-        venv.create(ENVIRONMENT, with_pip=True)
+    # pip comes last: a set-up that was killed half-way leaves an interpreter without it.
+    if not PYTHON.with_name("pip").exists():
+        venv.create(ENVIRONMENT, with_pip=True, clear=True)
     print("setting up .venv/ (a minute, more on a slow network)", flush=True)
     wanted = ["--quiet", "--editable", f"{ROOT}[{EXTRAS}]", "--constraint", str(ROOT / "requirements.lock")]
     index = os.environ.get("INDEX_URL", "")

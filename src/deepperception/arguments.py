@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import errno
 import functools
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from deepperception.errors import DeepPerceptionError, InputError
+from deepperception.errors import DeepPerceptionError, InputError, Preempted
 from deepperception.infra import load_infra
 from deepperception.progress import Progress
 from deepperception.recipe import Recipe, load_recipe
 
 if TYPE_CHECKING:
-    from deepperception.artifacts import Context
+    from deepperception.artifacts import Context, Interface
 
 Command = Callable[..., None]
 
@@ -40,13 +43,32 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with _stopped_alike():
+                return super().invoke(ctx)
         except DeepPerceptionError as error:
             known = error
+        except KeyboardInterrupt:
+            known = Preempted("stopped; run again to go on.")
         except OSError as error:
             known = _in_a_sentence(error)
         click.echo(f"error: {known}", err=True)
         ctx.exit(known.exit_code)
+
+
+@contextmanager
+def _stopped_alike() -> Iterator[None]:
+    """Have SIGTERM, by which clusters stop a process, unwind it as a Ctrl-C does.
+
+    KeyboardInterrupt passes the `except Exception` of libraries; an error of our own would be taken for theirs.
+    """
+    if threading.current_thread() is not threading.main_thread():  # Python's signals are for that one alone
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _in_a_sentence(error: OSError) -> DeepPerceptionError:
@@ -91,7 +113,7 @@ def takes_infra(command: Command) -> Command:
 
 
 def trains(command: Command) -> Command:
-    """RECIPE, --model, --data and --out; the command gets `recipe`, the folders, and `context`."""
+    """RECIPE, --model, --data and --out; the command gets `recipe`, the folders, `context` and `interface`."""
 
     @takes_recipe
     @click.option("--model", required=True, metavar="DIR_OR_REF", help="The checkpoint to start from.")
@@ -101,9 +123,17 @@ def trains(command: Command) -> Command:
     def with_folders(recipe: Recipe, model: str, data: Path, **rest: Any) -> None:
         folder = checkpoint(model)
         context = context_of(recipe, command.__name__, model=folder, data=data)
-        command(recipe=recipe, model=folder, data=data, context=context, **rest)
+        interface = _interface(recipe, folder)
+        command(recipe=recipe, model=folder, data=data, context=context, interface=interface, **rest)
 
     return with_folders
+
+
+def _interface(recipe: Recipe, model: Path) -> Interface:
+    """How the trained model is asked: by the recipe, as in a whole run, whatever it starts from."""
+    from deepperception.artifacts import Interface, read_interface
+
+    return Interface(prompt=read_interface(model).prompt, **recipe.model.model_dump(exclude={"base"}))
 
 
 def checkpoint(model: str) -> Path:

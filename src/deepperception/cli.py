@@ -5,18 +5,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from deepperception.arguments import PATH, Commands, checkpoint, context_of, takes_infra, takes_recipe, trains
 from deepperception.errors import GateRefused
+from deepperception.grounding import PromptName
 from deepperception.infra import Infra, load_infra
 from deepperception.progress import Progress
 from deepperception.recipe import Recipe
 
 if TYPE_CHECKING:
-    from deepperception.artifacts import Context, Manifest
+    from deepperception.artifacts import Context, Interface, Manifest
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -35,16 +36,14 @@ def cli() -> None:
 def check(recipe: Recipe, infra: Infra, out: Path) -> None:
     """Look at all that a run needs.
 
-    Reads RECIPE, the infra file, the base checkpoint and every photo. Writes nothing.
+    Reads RECIPE, the infra file, the base checkpoint and every photo, and opens the teacher. Writes nothing.
     """
-    from deepperception.synthesis.sources import open_source
+    from deepperception.synthesis.run import survey
 
-    photos = open_source(recipe.synthesis.source, recipe.seed)
-    count = sum(1 for _ in photos.photos())
     checkpoint(recipe.model.base)
-    click.echo(f"{recipe.name}: fine. Base {recipe.model.base}; {count:,} photos; runner '{infra.runner}', to {out}")
-    for reason, found in photos.report().items():
-        click.echo(f"  left out, {reason}: {found['count']:,}")
+    stock = survey(recipe.synthesis, recipe.seed, box_step=recipe.model.box_step)
+    click.echo(f"{recipe.name}: fine. Base {recipe.model.base}; runner '{infra.runner}', to {out}")
+    click.echo("\n".join(f"  {line}" for line in stock.lines()))
 
 
 @cli.command()
@@ -118,26 +117,27 @@ def synthesize(recipe: Recipe, out: Path) -> None:
 @click.option(
     "--arm", type=click.Choice(["cot_sft", "sft"]), default="cot_sft", help="With reasoning, or bare answers."
 )
-def sft(recipe: Recipe, model: Path, data: Path, out: Path, context: Context, arm: Any) -> None:
+def sft(recipe: Recipe, model: Path, data: Path, out: Path, context: Context, interface: Interface, arm: Any) -> None:
     """Fine-tune a checkpoint.
 
-    By RECIPE's `sft` section. Reads --model and --data; writes a checkpoint to --out.
+    By RECIPE's `sft` and `model` sections. Reads --model and --data; writes a checkpoint to --out.
     """
     from deepperception.sft.run import run as stage
 
-    _tell(stage(recipe.sft, arm=arm, model=model, data=data, out=out, context=context), out)
+    made = stage(recipe.sft, arm=arm, model=model, data=data, out=out, context=context, interface=interface)
+    _tell(made, out)
 
 
 @cli.command()
 @trains
-def grpo(recipe: Recipe, model: Path, data: Path, out: Path, context: Context) -> None:
+def grpo(recipe: Recipe, model: Path, data: Path, out: Path, context: Context, interface: Interface) -> None:
     """Train a checkpoint by its rewards.
 
-    By RECIPE's `grpo` section. Reads --model and --data; writes a checkpoint to --out.
+    By RECIPE's `grpo` and `model` sections. Reads --model and --data; writes a checkpoint to --out.
     """
     from deepperception.grpo.run import run as stage
 
-    _tell(stage(recipe.grpo, model=model, data=data, out=out, context=context), out)
+    _tell(stage(recipe.grpo, model=model, data=data, out=out, context=context, interface=interface), out)
 
 
 @cli.command()
@@ -146,13 +146,17 @@ def grpo(recipe: Recipe, model: Path, data: Path, out: Path, context: Context) -
 @click.option("--predictions", type=PATH, metavar="FILE", help='Or its replies: JSON lines {"question_id", "text"}.')
 @click.option("--seen", metavar="A,B,C", help="Categories that count as seen in training.")
 @click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True, metavar="N")
+@click.option("--prompt", type=click.Choice(get_args(PromptName)), help="In the place of the checkpoint's own.")
+@click.option("--max-new-tokens", type=click.IntRange(1), metavar="N", help="In the place of the checkpoint's own.")
+@click.option("--max-pixels", type=click.IntRange(3_136), metavar="N", help="Per resized picture, likewise.")
 @click.option("--out", type=PATH, required=True, metavar="DIR", help="The evaluation folder to write.")
 def evaluate(
-    benchmark: Path, model: str | None, predictions: Path | None, seen: str | None, batch_size: int, out: Path
+    benchmark: Path, model: str | None, predictions: Path | None, seen: str | None, out: Path, **settings: Any
 ) -> None:
     """Score a model, or its replies, on a benchmark.
 
-    Reads FILE and the checkpoint or the replies; writes metrics.json and cases.jsonl to --out.
+    Reads FILE and the checkpoint or the replies; writes metrics.json and cases.jsonl to --out. The paper asked with
+    --prompt r1 --max-new-tokens 1500 --max-pixels 12845056; a checkpoint's own deepperception.json may say otherwise.
     """
     from rich.console import Console
 
@@ -163,12 +167,14 @@ def evaluate(
 
     if (model is None) == (predictions is None):
         raise click.UsageError("give either --model or --predictions.")
+    config = EvaluationConfig(**settings)
+    if predictions is not None and config.model_dump(exclude_none=True).keys() - {"batch_size"}:
+        raise click.UsageError("--prompt, --max-new-tokens and --max-pixels are for --model; the replies are there.")
     context = Context(seed=0, progress=Progress("evaluate"), recipe_hash="", inputs={})
     categories = None if seen is None else [name.strip() for name in seen.split(",") if name.strip()]
     if predictions is not None:
         evaluate_predictions(benchmark, predictions, out, context, seen=categories)
     else:
-        config = EvaluationConfig(batch_size=batch_size)
         evaluate_model(config, benchmark, checkpoint(str(model)), out, context, seen=categories)
     Console().print(render_table({str(model or predictions): read_metrics(out)}))
     click.echo(f"written to {out}")

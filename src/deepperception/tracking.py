@@ -11,8 +11,7 @@ import logging
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
@@ -73,20 +72,27 @@ class Tracker:
     Artifacts go to the folder `mlflow-artifacts` beside the database file, or where the server keeps them.
     """
 
-    def __init__(self, uri: str, experiment: str) -> None:
-        """Open, and at first use create, the records; InfrastructureError where that is not possible."""
-        self.uri = uri
+    def __init__(self, uri: str, experiment: str, *, create: bool = True) -> None:
+        """Open the records, and make them where there are none: or, with `create=False`, raise InputError.
+
+        InfrastructureError where they cannot be opened.
+        """
+        self.uri, self._experiment = uri, experiment
+        if not create and not is_there(uri):  # a mistyped folder is no empty registry
+            raise InputError(f"{_database(uri)}: there is no such database; give the folder of a run with --out.")
         _import_quietly()
-        self._client, self._experiment_id = self._open(experiment)
+        self._client = self._open()
 
     @_reporting
     def pipeline_run(self, key: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> str:
-        """The run of a whole pipeline, found again by `key`, or begun; it stays open until `finish`."""
-        if run := self._find(key):
-            self._client.update_run(run.info.run_id, status="RUNNING")
-            return str(run.info.run_id)
-        run_id = self._create(name, {_KEY: key, **tags})
-        self._log_params(run_id, params)
+        """The run of a whole pipeline, found again by `key`, or begun; it stays open until `finish` or `break_off`."""
+        known: Collection[str] = ()
+        if found := self._find_all(key):
+            run_id, known = str(found[0].info.run_id), found[0].data.params  # a kill may have left it without some
+            self._client.update_run(run_id, status="RUNNING")
+        else:
+            run_id = self._create(name, {_KEY: key, **tags})
+        self._log_params(run_id, params, known)
         return run_id
 
     @_reporting
@@ -127,16 +133,21 @@ class Tracker:
         self,
         run_id: str,
         *,
-        status: Literal["FINISHED", "FAILED", "KILLED"] = "FINISHED",
         metrics: Mapping[str, float] | None = None,
         artifacts: Sequence[Path] = (),
     ) -> None:
-        """Close a pipeline's run. Closing it again replaces its artifacts and leaves metrics that did not change."""
+        """Close a finished pipeline's run. Again, it replaces its artifacts and leaves metrics that did not change."""
         known = self._client.get_run(run_id).data.metrics
         self._log_metrics(run_id, [{k: v for k, v in (metrics or {}).items() if known.get(k) != v}])
         for path in artifacts:
             self._client.log_artifact(run_id, str(path))
-        self._client.set_terminated(run_id, status)
+        self._client.set_terminated(run_id, "FINISHED")
+
+    @_reporting
+    def break_off(self, key: str, status: Literal["FAILED", "KILLED"]) -> None:
+        """Close a pipeline's run that came to no end; nothing happens where it never began."""
+        for run in self._find_all(key):
+            self._client.set_terminated(run.info.run_id, status)
 
     @_reporting
     def register(self, name: str, uri: str, digest: str, run_id: str | None, tags: Mapping[str, str]) -> int:
@@ -185,28 +196,26 @@ class Tracker:
                 return sorted(found, key=lambda version: version.number)
 
     @_reporting
-    def _open(self, experiment: str) -> tuple[MlflowClient, str]:
+    def _open(self) -> MlflowClient:
         from mlflow.tracking import MlflowClient
 
-        location = None
-        if self.uri.startswith(_SQLITE):
-            database = Path(self.uri.removeprefix(_SQLITE)).absolute()
+        if database := _database(self.uri):
             _create_database(database)
-            location = (database.parent / "mlflow-artifacts").as_uri()
         elif not self.uri.startswith(("http://", "https://")):
             raise InputError(
                 f"tracking_uri: '{self.uri}' is not understood; give sqlite:///PATH or an MLflow server's URL."
             )
-        client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
-        known = client.get_experiment_by_name(experiment)
-        if known is None:
-            return client, str(client.create_experiment(experiment, artifact_location=location))
-        if known.lifecycle_stage == "deleted":
-            client.restore_experiment(known.experiment_id)
-        return client, str(known.experiment_id)
+        return MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
 
-    def _find(self, key: str) -> Run | None:
-        return next(iter(self._find_all(key)), None)
+    @functools.cached_property
+    def _experiment_id(self) -> str:
+        known = self._client.get_experiment_by_name(self._experiment)
+        if known is None:
+            location = (database.parent / "mlflow-artifacts").as_uri() if (database := _database(self.uri)) else None
+            return str(self._client.create_experiment(self._experiment, artifact_location=location))
+        if known.lifecycle_stage == "deleted":
+            self._client.restore_experiment(known.experiment_id)
+        return str(known.experiment_id)
 
     def _find_all(self, key: str, parent: str | None = None) -> list[Run]:
         wanted = f"tags.`{_KEY}` = '{key}'" + (f" and tags.`{_PARENT}` = '{parent}'" if parent else "")
@@ -215,10 +224,10 @@ class Tracker:
     def _create(self, name: str, tags: Mapping[str, str]) -> str:
         return str(self._client.create_run(self._experiment_id, run_name=name, tags=dict(tags)).info.run_id)
 
-    def _log_params(self, run_id: str, params: Mapping[str, Any]) -> None:
+    def _log_params(self, run_id: str, params: Mapping[str, Any], known: Collection[str] = ()) -> None:
         from mlflow.entities import Param
 
-        rows = [Param(key, value[:_LONGEST_PARAM]) for key, value in _flat(params)]
+        rows = [Param(key, value[:_LONGEST_PARAM]) for key, value in _flat(params) if key not in known]
         for start in range(0, len(rows), _PARAMS_AT_ONCE):
             self._client.log_batch(run_id, params=rows[start : start + _PARAMS_AT_ONCE])
 
@@ -236,22 +245,26 @@ class Tracker:
             self._client.log_batch(run_id, metrics=rows[start : start + _METRICS_AT_ONCE])
 
 
+def is_there(uri: str) -> bool:
+    """Whether there are records to open; a server is taken at its word."""
+    return (database := _database(uri)) is None or database.is_file()
+
+
+def _database(uri: str) -> Path | None:
+    """The file behind a database's URI; None for all others."""
+    return Path(uri.removeprefix(_SQLITE)).absolute() if uri.startswith(_SQLITE) else None
+
+
 def _import_quietly() -> None:
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # read when mlflow is first imported
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-    with _without_deprecations():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow uses of SQLAlchemy what will go one day
         import mlflow.store.tracking.sqlalchemy_store
         import mlflow.tracking  # noqa: F401
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
-
-
-@contextmanager
-def _without_deprecations() -> Iterator[None]:
-    """Keep from the user what MLflow uses of SQLAlchemy that will go one day."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    logging.getLogger("mlflow.store.db").setLevel(logging.CRITICAL)  # what it logs it also raises
 
 
 def _create_database(path: Path) -> None:

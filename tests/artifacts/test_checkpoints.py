@@ -78,6 +78,9 @@ def write(name: str, content: str | bytes) -> Callable[[Path], Any]:
             "'auto_map' asks for code",
         ),
         (write("tokenizer_config.json", '{"a": [{"auto_map": 1}]}'), "tokenizer_config.json: 'auto_map'"),
+        (write("processor_config.json", r'{"auto\u005fmap": {"AutoProcessor": "p.P"}}'), "config.json: 'auto_map'"),
+        (write("image_processor/config.json", '[{"auto_map": {}}]'), "processor/config.json: 'auto_map'"),
+        (write("tokenizer.json", "[" * 100_000), "tokenizer.json: this is not readable JSON"),
         (
             write(
                 "model.safetensors.index.json", '{"weight_map": {"w": "model.safetensors", "v": "model-2.safetensors"}}'

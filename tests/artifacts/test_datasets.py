@@ -13,7 +13,7 @@ import pytest
 
 from deepperception.artifacts import count_rows, read_rows, write_rows
 from deepperception.errors import InputError
-from deepperception.grounding import Sample
+from deepperception.grounding import Box, Object, Sample, Source
 
 MakeSample = Callable[..., Sample]
 KVG = ("question_id", "category", "question", "answer", "image")
@@ -156,17 +156,81 @@ def test_what_counts_as_seen(
         ({"split": "training"}, "the split is 'training'; expected one of train, validation, test"),
         ({"objects": [{"entity": "Pug", "box": [1.0, 2.0, 3.0]}]}, "has not four numbers"),
         ({"objects": [{"entity": "Pug", "box": [5.0, 2.0, 3.0, 9.0]}]}, "reversed"),
+        ({"objects": [{"entity": None, "box": [1.0, 2.0, 3.0, 4.0]}]}, "one of the 'objects' has no entity"),
+        ({"objects": [None]}, "one of the 'objects' has no entity"),
+        ({"sources": [{"id": None, "licence": "CC0-1.0"}]}, "one of the 'sources' has no id"),
     ],
 )
 def test_a_fault_names_file_and_row(
     tmp_path: Path, plain: Callable[..., dict[str, Any]], columns: dict[str, Any], message: str
 ) -> None:
-    good = {name: None for name in columns if name in ("split", "objects")}
+    good = {name: None for name in columns if name in ("split", "objects", "sources")}
     path = write_table(tmp_path / "kvg.parquet", [plain(0, **good), plain(1, **columns)])
     rows = read_rows(path)
     next(rows)
     with pytest.raises(InputError, match=rf"kvg.parquet, row 2: .*{message}"):
         next(rows)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"seen": "false"}, "the column 'seen' is of type string; expected bool"),
+        ({"objects": ["Pug"]}, "the column 'objects' is of type list<.*: string>; expected list<"),
+        ({"objects": [{"name": "Pug", "bbox": [1.0, 2.0, 3.0, 4.0]}]}, "'objects' is of type .*bbox.*; expected .*box"),
+        ({"objects": [{"entity": "Pug", "box": "1,2,3,4"}]}, "'objects' is of type .*box: string"),
+        ({"sources": [{"id": "dog/1"}]}, "'sources' is of type .*; expected .*licence: string"),
+        ({"image": {"path": "dog.jpg"}}, "'image' is of type .*; expected struct<bytes: binary>"),
+        ({"image": "dog.jpg"}, "'image' is of type string; expected struct"),
+        ({"category": 3}, "'category' is of type int64; expected string"),
+        ({"answer": [1, 2]}, "'answer' is of type list<"),
+    ],
+)
+def test_a_column_of_another_type_names_file_and_column(
+    tmp_path: Path, plain: Callable[..., dict[str, Any]], columns: dict[str, Any], message: str
+) -> None:
+    path = write_table(tmp_path / "kvg.parquet", [plain(**columns)])
+    with pytest.raises(InputError, match=rf"kvg.parquet: .*{message}") as caught:
+        next(read_rows(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_types_that_hold_the_same_are_read(tmp_path: Path, plain: Callable[..., dict[str, Any]]) -> None:
+    row = plain(
+        question_id=7,
+        objects=[{"entity": "Pug", "box": [1, 2, 3, 4], "area": 4}],
+        sources=[{"id": "dog/1", "licence": None, "url": "https://example.org"}],
+        reasoning=None,
+    )
+    table = pa.Table.from_pylist([row])
+    category = table.schema.get_field_index("category")
+    table = table.set_column(category, "category", table["category"].dictionary_encode())
+    question = table.schema.get_field_index("question")
+    table = table.set_column(question, "question", table["question"].cast(pa.large_string()))
+    image = table.schema.get_field_index("image")
+    table = table.set_column(image, "image", pa.array([b"x"], pa.large_binary()))
+    pq.write_table(table, tmp_path / "a")
+    read = next(read_rows(tmp_path / "a"))
+    assert (read.question_id, read.category, read.image) == ("7", "dog", b"x")
+    assert read.objects == (Object("Pug", Box(1, 2, 3, 4)),)
+    assert read.sources == (Source("dog/1", "unknown"),)
+
+
+def test_a_damaged_page_names_file_and_place(tmp_path: Path, plain: Callable[..., dict[str, Any]]) -> None:
+    path = tmp_path / "kvg.parquet"
+    rows = [plain(number, question=plain()["question"] + " " + "where? " * number) for number in range(80)]
+    pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=40, compression="zstd", use_dictionary=False)
+    group = pq.ParquetFile(path).metadata.row_group(1)
+    names = [group.column(number).path_in_schema for number in range(group.num_columns)]
+    column = group.column(names.index("question"))
+    content = bytearray(path.read_bytes())
+    middle = column.data_page_offset + column.total_compressed_size // 2
+    content[middle - 20 : middle + 20] = bytes(40)
+    path.write_bytes(content)
+    rows_read = read_rows(path)
+    with pytest.raises(InputError, match=r"kvg.parquet, after row \d+: the data is damaged \(") as caught:
+        list(rows_read)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_file_that_is_no_dataset_is_refused(tmp_path: Path, plain: Callable[..., dict[str, Any]]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -165,6 +167,23 @@ def test_a_full_disk_is_one_sentence_and_leaves_no_entry(small_disk: Path, tmp_p
     with pytest.raises(InputError, match="the disk is full"):
         store.put(big)
     assert not list((store.root / "sha256").glob("*"))
+    assert [path.suffix for path in (store.root / "incoming").iterdir()] == [".lock"], "the half copy frees its room"
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), PermissionError("no"), KeyboardInterrupt()])
+def test_a_put_that_fails_leaves_no_half_copy(
+    store: FolderStore, folder: Path, error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(source: str, destination: str) -> None:
+        Path(destination).write_bytes(b"half")
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "copyfile", failing)
+        with pytest.raises((InputError, OSError, shutil.Error, KeyboardInterrupt)):
+            store.put(folder)
+    assert [path.suffix for path in (store.root / "incoming").iterdir()] == [".lock"]
+    assert store.get(store.put(folder))
 
 
 def test_a_reference_to_nothing_is_refused(store: FolderStore, folder: Path) -> None:

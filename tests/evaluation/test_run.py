@@ -1,5 +1,6 @@
 """The stage: from a benchmark and a model, or a file of replies, to an evaluation folder."""
 
+import dataclasses
 import io
 import json
 
@@ -49,6 +50,7 @@ def test_the_folder_says_what_was_scored_and_how(evaluate, benchmark, tmp_path):
         "dtype": "float32",
         "prompt": "r1",
         "decoding": {"max_new_tokens": 77, "temperature": 0.0, "samples": 1, "seed": 0},
+        "max_pixels": 12_544,
     }
     assert manifest.kind == "evaluation"
     assert set(manifest.inputs) == {"benchmark", "model"}
@@ -60,9 +62,10 @@ def test_the_interface_file_decides_unless_the_recipe_does(evaluate):
     assert model.opened_with["max_pixels"] == 12_544
     assert "Output the thinking process" in model.texts[0]
 
-    _, model = evaluate(EvaluationConfig(prompt="bare", max_new_tokens=9), out="other")
+    manifest, model = evaluate(EvaluationConfig(prompt="bare", max_new_tokens=9, max_pixels=50_176), out="other")
     assert model.decodings == {Decoding(max_new_tokens=9)}
     assert model.texts[0].endswith("<|object_ref_end|>")
+    assert model.opened_with["max_pixels"] == manifest.backend["max_pixels"] == 50_176
 
 
 def test_pictures_are_read_and_asked_in_batches(evaluate, benchmark, monkeypatch):
@@ -99,6 +102,9 @@ def test_the_same_twice_is_one_evaluation_and_two_equal_ones(evaluate):
     [
         ({"config": EvaluationConfig(max_new_tokens=5)}, "decoding"),
         ({"config": EvaluationConfig(prompt="bare")}, "prompt"),
+        ({"config": EvaluationConfig(max_pixels=50_176)}, "size of pictures"),
+        ({"backend": {"engine": "made-up", "version": "1.0", "dtype": "bfloat16"}}, "number format"),
+        ({"backend": {"engine": "made-up", "version": "1.1", "dtype": "float32"}}, "version"),
         ({"seen": ["stars"]}, "what counts as seen"),
     ],
 )
@@ -113,6 +119,31 @@ def test_another_model_makes_them_again(evaluate, checkpoint):
     (checkpoint / "generation_config.json").write_text("{}")
     _, model = evaluate()
     assert model.batches
+
+
+def test_a_real_checkpoint_is_scored_again_where_another_backend_awaits_it(
+    random_checkpoint, benchmark, tmp_path, monkeypatch
+):
+    def score():
+        log = io.StringIO()
+        config = EvaluationConfig(max_new_tokens=1)
+        evaluate_model(config, benchmark, random_checkpoint, tmp_path / "out", make_context(log))
+        return log.getvalue()
+
+    score()
+    assert "reusing" in score()
+    there = {"engine": "transformers", "version": "0.0", "dtype": "bfloat16"}
+    monkeypatch.setattr("deepperception.evaluation.run.transformers_backend", lambda: there)
+    assert "made again" in score()
+
+
+def test_a_picture_that_cannot_be_read_is_found_by_file_and_question(random_checkpoint, tmp_path):
+    path = tmp_path / "kvg.parquet"
+    samples = [make_sample(number, "fish") for number in range(4)]
+    samples[2] = dataclasses.replace(samples[2], image=b"no picture")
+    write_rows(path, samples)
+    with pytest.raises(InputError, match=r"kvg\.parquet, question_id 'fish/2': this is not a picture"):
+        evaluate_model(EvaluationConfig(max_new_tokens=1), path, random_checkpoint, tmp_path / "out", make_context())
 
 
 def test_progress_tells_the_running_accuracy(evaluate):
@@ -194,6 +225,7 @@ GOOD = {"question_id": "fish/0", "text": "x"}
         ([GOOD, {"question_id": "fish/1", "text": ""}, GOOD, GOOD], r"row 3: .*'fish/0'.* row 1 already \(2 such rows"),
         (["{"], "row 1: this is not JSON"),
         ([GOOD, "", "[]"], "row 3: this is no object"),
+        ([GOOD, "[" * 100_000], "row 2: this is not JSON"),
         ([{"question_id": "fish/0"}], "row 1: 'text' is missing"),
         ([{"question_id": "fish/0", "text": None}], "row 1: 'text' is null"),
         ([{"question_id": 5, "text": "x"}], "row 1: 'question_id' is 5"),

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,11 +11,12 @@ pytest.importorskip("trl", reason="needs the train extra")
 
 from safetensors.torch import load_file
 
-from deepperception.artifacts.checkpoints import read_interface
+from deepperception.artifacts.checkpoints import Interface, read_interface
 from deepperception.artifacts.manifest import Manifest
 from deepperception.artifacts.stage import Context
+from deepperception.errors import InputError
 from deepperception.grounding import Box, answer_text, completion
-from deepperception.grpo.config import GrpoConfig
+from deepperception.grpo.config import DifficultyConfig, GrpoConfig
 from deepperception.grpo.run import reward_functions, run
 from deepperception.progress import Progress
 
@@ -32,9 +34,10 @@ CONFIG = GrpoConfig(
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning:transformers")
 
 
-def train(model: Path, data: Path, out: Path) -> Manifest:
+def train(model: Path, data: Path, out: Path, *, interface: Interface | None = None, **settings: Any) -> Manifest:
     context = Context(seed=3, progress=Progress("grpo", io.StringIO()), recipe_hash="sha256:0", inputs={})
-    return run(CONFIG, model=model, data=data, out=out, context=context)
+    config = CONFIG.model_copy(update=settings)
+    return run(config, model=model, data=data, out=out, context=context, interface=interface)
 
 
 def test_two_steps_leave_a_checkpoint_and_its_curves(
@@ -51,6 +54,25 @@ def test_two_steps_leave_a_checkpoint_and_its_curves(
         == load_file(random_checkpoint / "model.safetensors").keys()
     )
     assert train(random_checkpoint, creature_rows, tmp_path / "two").digest == manifest.digest
+
+
+def test_prompts_that_fill_no_step_are_counted(random_checkpoint: Path, creature_rows: Path, tmp_path: Path) -> None:
+    asked = Interface(box_step=50, max_pixels=6_272, max_new_tokens=24)
+    manifest = train(random_checkpoint, creature_rows, tmp_path / "model", prompts_per_step=5, interface=asked)
+    assert manifest.counts["prompts"] == 12
+    assert manifest.counts["left_out_each_epoch"] == 2
+    assert read_interface(tmp_path / "model") == asked.model_copy(update={"prompt": "r1"})
+
+
+def test_fewer_prompts_than_a_step_takes_are_refused(
+    random_checkpoint: Path, creature_rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InputError, match=r"rl\.parquet: 12 prompts are left.* than the 13 of grpo\.prompts_per_step"):
+        train(random_checkpoint, creature_rows, tmp_path / "all", prompts_per_step=13)
+    monkeypatch.setattr("deepperception.grpo.run.keep_learnable", lambda samples, *_, **__: (samples[:9], {}))
+    said = r"9 prompts are left .*min_kept 8 allows that.*the 12 of grpo\.prompts_per_step; set that to 9 or less"
+    with pytest.raises(InputError, match=said):
+        train(random_checkpoint, creature_rows, tmp_path / "few", prompts_per_step=12, difficulty=DifficultyConfig())
 
 
 def test_rewards_see_the_completion_and_its_row() -> None:

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from deepperception.errors import InputError
-from deepperception.inference.images import Frame, PictureTooLarge, examine, open_image
+from deepperception.inference.images import MAX_ASPECT, Frame, PictureTooLarge, PictureTooThin, examine, open_image
 
 ORIENTATION = 0x0112
 
@@ -168,3 +168,13 @@ def test_upright_is_what_pillow_calls_upright(orientation: int) -> None:
     assert np.array_equal(
         np.asarray(open_image(data)), np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))))
     )
+
+
+@pytest.mark.parametrize("size", [(1, 201), (402, 2)])
+@pytest.mark.parametrize("look", [open_image, examine])
+def test_a_picture_too_thin_for_a_model_is_refused_where_a_model_is_asked(look, size) -> None:
+    picture = encoded(Image.new("RGB", size))
+    with pytest.raises(PictureTooThin, match=rf"row 3: at {size[0]} x {size[1]} the picture is over 200 times as long"):
+        look(picture, max_aspect=MAX_ASPECT, name="row 3")
+    assert look(picture), "it may still be drawn, or composed with others"
+    assert look(encoded(Image.new("RGB", (1, 200))), max_aspect=MAX_ASPECT)

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 pytest.importorskip("transformers", reason="needs the train or serve extra")
 
 from deepperception.artifacts.datasets import read_rows
 from deepperception.errors import InputError
 from deepperception.grounding import render
+from deepperception.inference.backend import transformers_backend
 from deepperception.inference.engine import Decoding, Request
 from deepperception.inference.loading import load_model
 from deepperception.inference.processor import load_processor
@@ -63,6 +66,40 @@ def test_says_what_a_score_must_record(engine: TransformersEngine) -> None:
     assert engine.backend["dtype"] == "float32"
 
 
+def test_what_a_score_will_record_is_known_before_the_weights_are_loaded(
+    engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert transformers_backend() == engine.backend
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert transformers_backend() == {**engine.backend, "dtype": "bfloat16"}
+
+
+def test_a_picture_that_cannot_be_read_is_named(engine: TransformersEngine, requests: list[Request]) -> None:
+    bad = Request("?", requests[0].image[:40], name="kvg.parquet, question_id 'dog/3'")
+    with pytest.raises(InputError, match=r"^kvg.parquet, question_id 'dog/3': this is not a picture"):
+        list(engine.generate([*requests[:2], bad], GREEDY))
+
+
+@pytest.mark.parametrize("size", [(1, 1000), (1000, 1)])
+def test_a_picture_of_extreme_shape_is_named(engine: TransformersEngine, size: tuple[int, int]) -> None:
+    with pytest.raises(InputError, match=r"^dog/3: at \d+ x \d+ the picture is over 200 times as long as wide"):
+        list(engine.generate([Request("?", _png(size), name="dog/3")], GREEDY))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 200), (3, 600), (5, 2)])
+def test_small_pictures_are_answered(engine: TransformersEngine, size: tuple[int, int]) -> None:
+    assert len(list(engine.generate([Request("?", _png(size))], Decoding(max_new_tokens=1)))) == 1
+
+
+def _png(size: tuple[int, int]) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", size, (90, 120, 60)).save(file, "PNG")
+    return file.getvalue()
+
+
 def test_a_folder_that_is_no_qwen_vl_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(InputError, match="'bert'"):
@@ -76,8 +113,6 @@ def test_the_stock_auto_processor_finds_its_video_half(random_checkpoint: Path) 
 
 
 def test_pictures_are_bounded(random_checkpoint: Path) -> None:
-    from PIL import Image
-
     processor = load_processor(random_checkpoint, max_pixels=56 * 56)
     batch = processor.image_processor([Image.new("RGB", (800, 400))], return_tensors="pt")
     _, height, width = batch["image_grid_thw"][0].tolist()

@@ -7,12 +7,22 @@ from pathlib import Path
 import pytest
 
 from deepperception.artifacts import read_manifest
-from deepperception.errors import InputError
+from deepperception.errors import InputError, Preempted
 from deepperception.infra import Infra
+from deepperception.platform import local
 from deepperception.platform.local import run_pipeline
+from deepperception.platform.workplace import Workplace
 from deepperception.recipe import Recipe, load_recipe
+from deepperception.tracking import Tracker
 
 pytest.importorskip("mlflow", reason="the extra 'tracking' is not installed")
+
+
+def recorded(infra: Infra) -> str:
+    """What became of the pipeline's run."""
+    tracker = Tracker(infra.tracking_uri, infra.experiment)
+    (run,) = tracker._client.search_runs([tracker._experiment_id], filter_string="run_name = 'tests'")
+    return str(run.info.status)
 
 
 def test_a_users_error_in_a_step_is_the_runs_error_and_nothing_is_lost(
@@ -27,6 +37,46 @@ def test_a_users_error_in_a_step_is_the_runs_error_and_nothing_is_lost(
     assert "KFP" not in shown.err + shown.out
     assert "KFP Executor" in (out / "logs" / "run.log").read_text()
     assert read_manifest(infra.work_dir / "base").kind == "model"
+    assert recorded(infra) == "FAILED"
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(Preempted("stopped."), "KILLED"), (InputError("a fault."), "FAILED"), (KeyError(), "FAILED")]
+)
+def test_a_run_that_ends_early_says_so_on_its_record(
+    recipe: Recipe, infra: Infra, monkeypatch: pytest.MonkeyPatch, error: Exception, status: str
+) -> None:
+    def broken_off(*_: object) -> None:
+        assert Workplace("base", recipe, infra, {}).run_id
+        raise error
+
+    monkeypatch.setattr(local, "_run_steps", broken_off)
+    with pytest.raises(type(error)) as told:
+        run_pipeline(recipe, infra, infra.work_dir.parent)
+    assert told.value is error
+    assert recorded(infra) == status
+
+
+def test_a_record_that_cannot_be_closed_hides_nothing(
+    recipe: Recipe, infra: Infra, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken_off(*_: object) -> None:
+        (infra.work_dir.parent / "mlflow.db").write_text("no database" * 100)
+        raise InputError("a fault.")
+
+    monkeypatch.setattr(local, "_run_steps", broken_off)
+    with pytest.raises(InputError, match=r"a fault\."):
+        run_pipeline(recipe, infra, infra.work_dir.parent)
+
+
+def test_what_a_step_said_last_reaches_the_run(recipe: Recipe, infra: Infra, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flow(**_: object) -> None:
+        print("OSError: [Errno 28] No space left on device: 'failure.json.tmp'")
+        raise RuntimeError("the step failed; KFP says no more")
+
+    monkeypatch.setattr("deepperception.pipelines.deepperception.flow", flow)
+    with pytest.raises(InputError, match="work: the disk is full; free some space"):
+        run_pipeline(recipe, infra, infra.work_dir.parent)
 
 
 def test_faults_that_can_be_seen_at_once_stop_it_before_it_starts(

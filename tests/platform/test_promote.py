@@ -143,6 +143,31 @@ def test_a_model_that_is_not_better_is_refused(world: World) -> None:
 def test_a_trial_leaves_the_registry_alone(world: World, right: int, outcome: str) -> None:
     assert world.promote(*world.candidate("one", right), dry_run=True).outcome == outcome
     assert world.alias(CHAMPION) is None
+    assert not (world.tmp_path / "run" / "store").exists(), "no weights are stored either"
+
+
+def test_a_trial_meets_the_champion_there_is(world: World) -> None:
+    world.promote(*world.candidate("better", right=120))
+    assert world.promote(*world.candidate("best", right=190), dry_run=True).outcome == "promoted"
+    assert world.promote(*world.candidate("worse", right=40), dry_run=True).outcome == "refused"
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_without_a_registry_nothing_is_promoted_nor_made(world: World, dry_run: bool) -> None:
+    (world.tmp_path / "run" / "mlflow.db").unlink()
+    with pytest.raises(InputError, match=r"run/mlflow\.db: there is no such database; .* --out"):
+        world.promote(*world.candidate("one", 120), dry_run=dry_run)
+    assert [path.name for path in (world.tmp_path / "run").iterdir()] == ["work"]
+
+
+def test_telling_what_there_is_writes_nothing(world: World) -> None:
+    run = world.tmp_path / "run"
+    database = (run / "mlflow.db").read_bytes()
+    assert list(status.of_run(world.infra, run)) == []
+    assert (run / "mlflow.db").read_bytes() == database
+    (run / "mlflow.db").unlink()
+    assert list(status.of_run(world.infra, run)) == []
+    assert [path.name for path in run.iterdir()] == ["work"]
 
 
 def test_evidence_must_be_of_the_model(world: World) -> None:

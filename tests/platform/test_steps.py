@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -87,7 +90,7 @@ def test_an_error_reaches_the_run_by_its_type(
         run(infra, {})
     assert left.value.code == code
     assert "Traceback" not in capsys.readouterr().err
-    found = steps.failure(infra.work_dir, Path("run.log"))
+    found = steps.failure(infra.work_dir, Path("run.log"), [])
     assert type(found) is kind
     assert str(found) == "a sentence."
 
@@ -102,10 +105,30 @@ def test_a_bug_is_told_with_the_place_of_its_traceback(
     with pytest.raises(SystemExit):
         run(infra, {})
     assert "Traceback" in capsys.readouterr().err
-    found = steps.failure(infra.work_dir, Path("run.log"))
+    found = steps.failure(infra.work_dir, Path("run.log"), [])
     assert type(found) is InfrastructureError
     assert str(found) == "the stage 'grpo' broke off (ValueError: odd); run.log says where."
 
 
 def test_a_step_that_left_no_word_was_killed(tmp_path: Path) -> None:
-    assert "killed" in str(steps.failure(tmp_path, Path("run.log")))
+    assert "killed" in str(steps.failure(tmp_path, Path("run.log"), ["sft: step 1"]))
+
+
+def test_a_disk_too_full_for_a_step_to_leave_word_is_still_the_users_to_mend(
+    infra: Infra, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def execute(**_: Any) -> dict[str, Any]:
+        raise InputError("the disk is full.")
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(stages, "execute", execute)
+    monkeypatch.setattr(steps, "write_text", full)
+    with pytest.raises(OSError) as left:
+        run(infra, {})
+    assert capsys.readouterr().err == "grpo: the disk is full.\n"
+    said = "".join(traceback.format_exception(left.value)).splitlines()
+    found = steps.failure(infra.work_dir, Path("run.log"), said)
+    assert type(found) is InputError
+    assert "work: the disk is full; free some space" in str(found)

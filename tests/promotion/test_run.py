@@ -82,6 +82,24 @@ def test_already_champion_without_evidence_writes_that_nothing_was_decided(world
     assert "already champion" in read_evidence(world.out)["reason"]
 
 
+def test_evidence_of_another_candidate_is_not_taken_for_the_champions(world: World) -> None:
+    promote(world)
+    world.inputs, whole = dataclasses.replace(world.inputs, arms=world.inputs.arms[:1]), world.inputs
+    assert promote(world, min_gain=0.5).outcome == "refused"
+    world.inputs = whole
+    again = promote(world)
+    evidence = read_evidence(world.out)
+    assert (again.outcome, evidence["reason"]) == ("already champion", again.reason)
+    assert (evidence["candidate"]["digest"], evidence["decision"]) == (again.champion.digest, None)
+
+
+def test_evidence_that_is_not_whole_is_written_anew(world: World) -> None:
+    promote(world)
+    (world.out / "decision.json").unlink()
+    assert promote(world).outcome == "already champion"
+    assert read_evidence(world.out)["decision"] is None
+
+
 def test_the_alias_moves_last(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     for owner, method in ((world.store, "put"), (world.tracker, "register"), (world.tracker, "set_alias")):
         original = getattr(owner, method)
@@ -161,12 +179,13 @@ def test_the_service_must_answer_its_golden_pictures(world: World, right: int, s
     assert len(asked) == 4
 
 
-def test_a_service_that_fails_is_the_infrastructures_fault(world: World) -> None:
-    world.service.status = 503
-    with pytest.raises(InfrastructureError, match="refused a golden picture \\(503"):
+@pytest.mark.parametrize("fault", [InfrastructureError("no server answers."), InputError("answered 413.")])
+def test_a_service_that_fails_is_the_infrastructures_fault(world: World, fault: Exception) -> None:
+    world.service.fault = fault
+    with pytest.raises(InfrastructureError, match=f"no prediction for a golden picture: {fault}"):
         promote(world)
     assert aliases(world) == {"champion": 1, "previous": None}
-    world.service.status = 200
+    world.service.fault = None
     assert promote(world).champion.number == 2
 
 

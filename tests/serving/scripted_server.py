@@ -13,7 +13,14 @@ from deepperception.errors import DeepPerceptionError, InputError
 from deepperception.serving.requests import Limits
 from deepperception.serving.server import serve
 
-LIMITS = Limits(body_bytes=400_000, picture_bytes=100_000, picture_pixels=1_000_000, instances=4)
+LIMITS = Limits(
+    body_bytes=400_000,
+    picture_bytes=100_000,
+    picture_pixels=1_000_000,
+    request_pixels=1_500_000,
+    instances=4,
+    waiting=6,
+)
 
 
 class ScriptedEngine:

@@ -1,6 +1,8 @@
 """One prediction, from a folder and from a server, and the picture that shows it."""
 
 import re
+import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from PIL import Image
@@ -71,6 +73,43 @@ def test_no_server_is_said(photo):
     url = f"http://127.0.0.1:{claim_port('127.0.0.1', 0)}"
     with pytest.raises(InfrastructureError, match=f"{re.escape(url)}.*no server answers"):
         predict(url, photo, "ant")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("http://localhost:abc", "http://localhost:99999", "http://localhost:0", "http://[::1", "http://"),
+        *("http://a b:8080", "http://a/b c", "http://a/\u00e9", "http://a..b"),
+    ],
+)
+def test_what_is_no_address_is_the_users_error(photo, url):
+    with pytest.raises(InputError, match=f"^{re.escape(repr(url))}: this is no address of a server"):
+        predict(url, photo, "ant")
+
+
+@pytest.mark.parametrize(
+    ("reply", "why"),
+    [
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "another protocol"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 90\r\n\r\n{", "cut off"),
+        (b"HTTP/1.1 200 OK\r\n\r\n\xff", "no JSON"),
+        (b'HTTP/1.1 200 OK\r\n\r\n{"predictions": []}', "another answer"),
+    ],
+)
+def test_what_answers_like_no_server_is_said(photo, reply, why):
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
+
+        def answer():
+            connection, _ = listener.accept()
+            with connection:
+                connection.sendall(reply)
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(1 << 16):  # closed with data unread, it would be reset
+                    pass
+
+        pool.submit(answer)
+        with pytest.raises(InfrastructureError, match="the answer is none of a deepperception server"):
+            predict(f"http://127.0.0.1:{listener.getsockname()[1]}", photo, "ant")
 
 
 def test_the_drawing_shows_the_box_enlarged(checkpoint, photo, tmp_path):

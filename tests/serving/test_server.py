@@ -16,7 +16,7 @@ import pytest
 from deepperception.errors import InputError
 from deepperception.serving.server import claim_port, serve
 
-from .conftest import SCRIPT, instance, make_checkpoint, picture
+from .conftest import SCRIPT, instance, make_checkpoint, picture, wait_until
 
 PREDICT = "/v1/models/deepperception:predict"
 
@@ -118,6 +118,12 @@ GOOD = instance()
         ([instance(png_claiming(30_000, 30_000))], 413, "more than 1,000,000 pixels"),
         ([instance(b"\x00" * 110_000)], 413, "larger than 100,000 bytes"),
         ([GOOD] * 5, 413, "at most 4"),
+        (
+            [instance(picture(1_000, 800))] * 2,
+            413,
+            "instance 1: from here on the request's pictures have more than 1,5",
+        ),
+        ([instance(picture(1_000, 800)), instance(png_claiming(1_000, 900))], 413, "send fewer or smaller ones"),
         (b" " * 500_000, 413, "the body is larger than 400,000 bytes"),
     ],
 )
@@ -152,6 +158,23 @@ def test_a_body_of_unknown_length_is_cut_off_at_the_limit(server):
     assert response.status == 413
     assert "larger than 400,000 bytes" in json.load(response)["error"]
     connection.close()
+
+
+def test_bodies_that_are_still_on_their_way_count_as_waiting(server):
+    def status():
+        return server.predict(instance())[0]
+
+    waiting = [http.client.HTTPConnection("127.0.0.1", server.port, timeout=30) for _ in range(6)]
+    for connection in waiting:
+        connection.putrequest("POST", PREDICT)
+        connection.putheader("content-length", "1000")
+        connection.endheaders(b"{")
+    wait_until(lambda: status() == 429, "the server reads on and on")
+    assert "6 requests are waiting already" in server.predict(instance())[1]["error"]
+    assert server.call("/v1/models/deepperception")[0] == 200, "health checks do not count"
+    for connection in waiting:
+        connection.close()
+    wait_until(lambda: status() == 200, "those who left are waited for")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,24 +12,32 @@ pytest.importorskip("trl", reason="needs the train extra")
 
 from safetensors.torch import load_file
 
-from deepperception.artifacts.checkpoints import check_checkpoint, read_interface
-from deepperception.artifacts.datasets import read_rows
+from deepperception.artifacts.checkpoints import Interface, check_checkpoint, read_interface, write_interface
+from deepperception.artifacts.datasets import read_rows, write_rows
 from deepperception.artifacts.manifest import Manifest
 from deepperception.artifacts.stage import Context
+from deepperception.errors import InputError
 from deepperception.progress import Progress
 from deepperception.sft.config import Arm, SftConfig
-from deepperception.sft.run import reply, run
+from deepperception.sft.run import reply, run, training_rows
 
 CONFIG = SftConfig(learning_rate=1e-3, batch_size=4, max_steps=2)
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning:transformers")
 
 
-def train(model: Path, data: Path, out: Path, arm: Arm = "cot_sft", log: io.StringIO | None = None) -> Manifest:
+def train(
+    model: Path,
+    data: Path,
+    out: Path,
+    arm: Arm = "cot_sft",
+    log: io.StringIO | None = None,
+    interface: Interface | None = None,
+) -> Manifest:
     context = Context(
         seed=3, progress=Progress(arm, log or io.StringIO()), recipe_hash="sha256:0", inputs={"data": "d"}
     )
-    return run(CONFIG, arm=arm, model=model, data=data, out=out, context=context)
+    return run(CONFIG, arm=arm, model=model, data=data, out=out, context=context, interface=interface)
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +77,38 @@ def test_a_finished_artifact_is_used_again(trained: Path, random_checkpoint: Pat
     assert "reusing" in log.getvalue()
 
 
+def test_the_other_arm_is_another_model(random_checkpoint: Path, creature_rows: Path, tmp_path: Path) -> None:
+    train(random_checkpoint, creature_rows, tmp_path / "model")
+    log = io.StringIO()
+    train(random_checkpoint, creature_rows, tmp_path / "model", arm="sft", log=log)
+    assert "made again: its inputs changed (arm)" in log.getvalue()
+    assert read_interface(tmp_path / "model").prompt == "bare"
+
+
+def test_an_interface_from_outside_trains_as_if_the_checkpoint_brought_it(
+    trained: Path, random_checkpoint: Path, creature_rows: Path, tmp_path: Path
+) -> None:
+    asked = Interface(box_step=50, max_pixels=6_272, max_new_tokens=24)
+    taken_in = tmp_path / "taken in"
+    shutil.copytree(random_checkpoint, taken_in)
+    write_interface(taken_in, asked)
+    outside = train(random_checkpoint, creature_rows, tmp_path / "a", interface=asked)
+    inside = train(taken_in, creature_rows, tmp_path / "b")
+    assert read_interface(tmp_path / "a") == asked.model_copy(update={"prompt": "r1"})
+    assert outside.digest == inside.digest != train(random_checkpoint, creature_rows, trained).digest
+    log = io.StringIO()
+    train(random_checkpoint, creature_rows, tmp_path / "a", log=log)
+    assert "made again: its inputs changed (interface)" in log.getvalue()
+
+
+def test_a_row_without_reasoning_is_named(creature_rows: Path, tmp_path: Path) -> None:
+    rows = list(read_rows(creature_rows / "sft.parquet"))
+    rows[1] = replace(rows[1], reasoning=None)
+    write_rows(tmp_path / "sft.parquet", rows)
+    with pytest.raises(InputError, match=r"sft\.parquet, row 2: there is no reasoning"):
+        training_rows(tmp_path / "sft.parquet", "cot_sft", 25)
+
+
 def test_the_direct_arm_is_asked_bare_and_learns_no_reasoning(creature_rows: Path) -> None:
     sample = next(read_rows(creature_rows / "sft.parquet"))
     direct, thinking = reply(sample, "sft", 25), reply(sample, "cot_sft", 25)
@@ -78,7 +120,6 @@ def test_only_the_completion_carries_loss(random_checkpoint: Path, creature_rows
     from trl import SFTConfig as TrlSftConfig
     from trl import SFTTrainer
 
-    from deepperception.sft.run import training_rows
     from deepperception.training.policy import load_policy
 
     policy = load_policy(random_checkpoint)

@@ -10,7 +10,16 @@ import pytest
 
 from deepperception.errors import InputError
 from deepperception.synthesis.config import SourceConfig
-from deepperception.synthesis.folder import ANOTHER, FAULTY, SEVERAL, TWICE, FolderSource
+from deepperception.synthesis.folder import (
+    ANOTHER,
+    FAULTY,
+    MISPLACED,
+    SEVERAL,
+    TWICE,
+    UNKNOWN,
+    UNUSED,
+    FolderSource,
+)
 from deepperception.synthesis.sources import FaultyPhotos, Photo
 
 BOX = (2, 3, 30, 20)
@@ -76,6 +85,38 @@ def test_sound_photos_that_cannot_be_used_are_left_out_and_counted(
         SEVERAL: {"count": 1, "examples": ["owl/barn_owl/two.jpg"]},
         TWICE: {"count": 1, "examples": ["owl/barn_owl/copy.jpg"]},
     }
+
+
+def test_no_file_is_passed_over_in_silence(photo_root: Path, tmp_path: Path) -> None:
+    barn = photo_root / "owl" / "barn_owl"
+    (barn / "more").mkdir()
+    for place in (photo_root, photo_root / "owl", barn / "more"):
+        shutil.copy(barn / "00.jpg", place / "m.JPG")
+    for name in ("extra.gif", "extra.heic", "boxes.csv"):
+        (barn / name).write_text("")
+    (barn / "annotations").mkdir()
+    (barn / "annotations" / "gone.xml").write_text("")
+    for name in ("LICENSE", "LICENCE.txt", "README.md", ".DS_Store", "Thumbs.db", ".git/config.gif"):
+        (photo_root / "fern" / name).parent.mkdir(exist_ok=True)
+        (photo_root / "fern" / name).write_text("")
+    (barn / "more" / "back").symlink_to(photo_root)
+    folder = source(photo_root)
+    assert len(list(folder.photos())) == 48
+    assert folder.report() == {
+        MISPLACED: {"count": 3, "examples": ["m.JPG", "owl/barn_owl/more/m.JPG", "owl/m.JPG"]},
+        UNKNOWN: {
+            "count": 3,
+            "examples": ["owl/barn_owl/boxes.csv", "owl/barn_owl/extra.gif", "owl/barn_owl/extra.heic"],
+        },
+        UNUSED: {"count": 1, "examples": ["owl/barn_owl/annotations/gone.xml"]},
+    }
+
+
+def test_a_faulty_photos_annotation_is_not_counted_beside_it(photo_root: Path) -> None:
+    truncate(photo_root / "owl" / "barn_owl" / "04.jpg")
+    folder = source(photo_root, skip_bad=True)
+    list(folder.photos())
+    assert folder.report().keys() == {FAULTY}
 
 
 def test_a_photo_that_is_left_out_need_not_be_whole(photo_root: Path, annotate: Callable[..., Path]) -> None:

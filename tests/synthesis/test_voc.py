@@ -45,6 +45,7 @@ def test_some_tools_write_no_size(tmp_path: Path, size: str) -> None:
         (f"<annotation><object>{BOX.format(1, 'nan', 3, 4)}</object></annotation>", "<ymin> should be a number"),
         ("<annotation><object><bndbox><xmin>1</xmin></bndbox></object></annotation>", "<ymin> should be a number"),
         ("<annotation><size><width>wide</width></size></annotation>", "<size/width> should be a number"),
+        ('<?xml version="1.0" encoding="foo"?><annotation/>', "cannot be read .unknown encoding: foo"),
         ('<!DOCTYPE a [<!ENTITY b "c">]><annotation>&b;</annotation>', "cannot be read"),
     ],
 )

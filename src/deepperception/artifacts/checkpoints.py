@@ -80,10 +80,22 @@ def _refuse_code(folder: Path) -> None:
             raise InputError(
                 f"{path}: pickled files can run code when loaded; convert the weights to safetensors and remove it."
             )
-    for path in sorted(folder.glob("*.json")):
-        # Searched as text: the entry asks for foreign code at whatever depth it stands.
-        if b'"auto_map"' in path.read_bytes():
+        # Searched as parsed, for a key can be spelled in many ways; and at whatever depth the entry stands.
+        if path.suffix == ".json" and path.is_file() and _has_key("auto_map", _parsed(path)):
             raise InputError(f"{path}: 'auto_map' asks for code that comes with the model; remove the entry.")
+
+
+def _has_key(key: str, content: Any) -> bool:
+    found = [content]
+    while found:
+        value = found.pop()
+        if isinstance(value, dict):
+            if key in value:
+                return True
+            found.extend(value.values())
+        elif isinstance(value, list):
+            found.extend(value)
+    return False
 
 
 def _check_whole(shard: Path) -> None:
@@ -103,12 +115,16 @@ def _check_whole(shard: Path) -> None:
 
 
 def _read_json(path: Path, absent: str) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(absent) from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: this is not readable JSON ({error}); copy the checkpoint again.") from None
+    if not path.exists():
+        raise InputError(absent)
+    content = _parsed(path)
     if not isinstance(content, dict):
         raise InputError(f"{path}: expected a JSON object, found {type(content).__name__}; copy the checkpoint again.")
     return content
+
+
+def _parsed(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: this is not readable JSON ({error}); copy the checkpoint again.") from None

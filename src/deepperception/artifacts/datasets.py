@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
+from deepperception.artifacts.columns import check_columns
 from deepperception.artifacts.disk import replacing, reporting_full_disk
 from deepperception.errors import InputError
 from deepperception.grounding import Box, Object, Sample, Source, Split, entity_of
@@ -56,23 +57,16 @@ def read_rows(path: Path, *, seen: Collection[str] | None = None) -> Iterator[Sa
     `seen` names the categories that count as seen. Without it a file's own `seen` column decides; where there is none,
     the five that KVG-Bench trains on. Columns that a plain benchmark lacks come out empty, its split as test.
 
-    InputError names the file and the row (counted from 1) of whatever is wrong.
+    InputError names the file and the column, or the row (counted from 1), of whatever is wrong.
     """
     with _opened(path) as file:
-        missing = [name for name in KVG_COLUMNS if name not in file.schema_arrow.names]
-        if missing:
-            raise InputError(
-                f"{path}: the column '{missing[0]}' is missing; a dataset has at least {', '.join(KVG_COLUMNS)}."
-            )
+        check_columns(path, file.schema_arrow, _schema(), required=KVG_COLUMNS)
         columns = [name for name in _schema().names if name in file.schema_arrow.names]
-        number = 0
-        for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=columns):
-            for row in batch.to_pylist():
-                number += 1
-                try:
-                    yield _from_row(row, seen)
-                except InputError as error:
-                    raise InputError(f"{path}, row {number}: {error}") from None
+        for number, row in enumerate(_raw_rows(path, file, columns), start=1):
+            try:
+                yield _from_row(row, seen)
+            except InputError as error:
+                raise InputError(f"{path}, row {number}: {error}") from None
 
 
 def count_rows(path: Path) -> int:
@@ -89,10 +83,33 @@ def _opened(path: Path) -> pq.ParquetFile:
         raise InputError(f"{path}: there is no such file; give a dataset or benchmark in parquet.")
     try:
         return pq.ParquetFile(path, pre_buffer=False)  # buffering ahead reads the whole file into memory
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise InputError(
-            f"{path}: this is not a readable parquet file ({str(error).splitlines()[0]}); give a dataset or benchmark."
+            f"{path}: this is not a readable parquet file ({_first_line(error)}); give a dataset or benchmark."
         ) from None
+
+
+def _raw_rows(path: Path, file: pq.ParquetFile, columns: list[str]) -> Iterator[dict[str, Any]]:
+    """The rows as the file holds them. Only opening it has read no data yet: damage in a page is met here."""
+    import pyarrow as pa
+
+    batches = file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=columns)
+    read = 0
+    while True:
+        try:
+            rows = next(batches).to_pylist()
+        except StopIteration:
+            return
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            raise InputError(
+                f"{path}, after row {read}: the data is damaged ({_first_line(error)}); get the file again."
+            ) from None
+        read += len(rows)
+        yield from rows
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _schema() -> pa.Schema:
@@ -141,9 +158,9 @@ def _from_row(row: Mapping[str, Any], seen: Collection[str] | None) -> Sample:
         answer=_text(row, "answer"),
         image=_image(row["image"]),
         entity=row.get("entity") or entity_of(question),
-        objects=tuple(Object(thing["entity"], _box(thing["box"])) for thing in row.get("objects") or ()),
+        objects=tuple(_object(thing) for thing in row.get("objects") or ()),
         reasoning=row.get("reasoning"),
-        sources=tuple(Source(**source) for source in row.get("sources") or ()),
+        sources=tuple(_source(source) for source in row.get("sources") or ()),
         split=_split(row.get("split")),
         seen=_is_seen(category, row.get("seen"), seen),
     )
@@ -163,6 +180,18 @@ def _image(value: Any) -> bytes:
     if not isinstance(content, bytes) or not content:
         raise InputError("the picture is missing; the column 'image' holds the bytes of an image file.")
     return content
+
+
+def _object(thing: Mapping[str, Any] | None) -> Object:
+    if thing is None or not thing["entity"]:
+        raise InputError("one of the 'objects' has no entity; name each.")
+    return Object(thing["entity"], _box(thing["box"]))
+
+
+def _source(source: Mapping[str, Any] | None) -> Source:
+    if source is None or source["id"] is None:
+        raise InputError("one of the 'sources' has no id; give each photo's name.")
+    return Source(source["id"], source["licence"] or "unknown")
 
 
 def _box(corners: Any) -> Box:

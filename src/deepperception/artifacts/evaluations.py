@@ -98,7 +98,7 @@ def read_cases(folder: Path) -> list[Case]:
             continue
         try:
             cases.append(_case(json.loads(line)))
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise InputError(f"{path}, line {number}: this is no case ({error}); make the evaluation again.") from None
     return cases
 
@@ -108,7 +108,7 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     path = folder / METRICS
     try:
         metrics = json.loads(_read_text(path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: this is not valid JSON ({error}); make the evaluation again.") from None
     if not isinstance(metrics, dict) or not {"benchmark", "backend", "official"} <= metrics.keys():
         raise InputError(f"{path}: these are not an evaluation's metrics; make the evaluation again.")

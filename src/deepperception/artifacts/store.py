@@ -85,13 +85,16 @@ class FolderStore:
             if self._is_intact(digest):
                 return self._ref(digest)
             _discard(incoming)  # of a put that was killed
-            _copy(folder, incoming, link=sealed)
-            if payload_digest(incoming) != digest:
-                _discard(incoming)
-                raise InfrastructureError(f"{folder}: its copy in {self.root} came out different; check the disk.")
-            _discard(entry)  # damaged, or it would have been intact
-            entry.parent.mkdir(parents=True, exist_ok=True)
-            os.rename(incoming, entry)
+            try:
+                _copy(folder, incoming, link=sealed)
+                if payload_digest(incoming) != digest:
+                    raise InfrastructureError(f"{folder}: its copy in {self.root} came out different; check the disk.")
+                _discard(entry)  # damaged, or it would have been intact
+                entry.parent.mkdir(parents=True, exist_ok=True)
+                os.rename(incoming, entry)
+            except BaseException:
+                _discard(incoming)  # half a copy would keep a full disk full
+                raise
             sync(entry.parent)
         return self._ref(digest)
 

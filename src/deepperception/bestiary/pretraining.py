@@ -53,11 +53,11 @@ _LOOKS = (list(COLOURS), list(SKINS), list(HORNS))
 class Plan:
     """Steps of each part, and the number of scenes that all of them draw from."""
 
-    scenes: int = 16_000
-    vision_steps: int = 1_500
-    text_steps: int = 600
-    full_steps: int = 3_000
-    joint_steps: int = 300
+    scenes: int = 12_000
+    vision_steps: int = 1_800
+    text_steps: int = 400
+    full_steps: int = 2_200
+    joint_steps: int = 200
     learning_rate: float = 1e-3
     seed: int = 0
 

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -31,20 +32,33 @@ class Answers(Protocol):
         ...
 
 
-class ModelAnswers:
-    """Asks an engine, one reply a question."""
+@dataclass(frozen=True)
+class Manner:
+    """How a model is asked; scores record it."""
 
-    def __init__(self, engine: Engine, prompt: PromptName, decoding: Decoding) -> None:
-        self.engine, self.prompt, self.decoding = engine, prompt, decoding
+    prompt: PromptName
+    decoding: Decoding
+    max_pixels: int
+    """Per picture, after resizing."""
+
+
+class ModelAnswers:
+    """Asks an engine, one reply a question. `benchmark` is where an error finds a picture that cannot be read."""
+
+    def __init__(self, engine: Engine, manner: Manner, benchmark: Path) -> None:
+        self.engine, self.manner, self.benchmark = engine, manner, benchmark
 
     @property
     def backend(self) -> Mapping[str, Any]:
-        return {**self.engine.backend, "prompt": self.prompt, "decoding": dataclasses.asdict(self.decoding)}
+        return {**self.engine.backend, **dataclasses.asdict(self.manner)}
 
     def texts(self, samples: Sequence[Sample]) -> Iterator[str]:
-        requests = [Request(render(self.prompt, sample.question), sample.image) for sample in samples]
-        for replies in self.engine.generate(requests, self.decoding):
+        for replies in self.engine.generate([self._request(sample) for sample in samples], self.manner.decoding):
             yield replies[0]
+
+    def _request(self, sample: Sample) -> Request:
+        text = render(self.manner.prompt, sample.question)
+        return Request(text, sample.image, name=f"{self.benchmark}, question_id {sample.question_id!r}")
 
     def finish(self) -> Mapping[str, Any]:
         return {}
@@ -65,7 +79,7 @@ class FileAnswers:
 
     @property
     def backend(self) -> Mapping[str, Any]:
-        return {"engine": "predictions", "version": None, "dtype": None, "prompt": None, "decoding": None}
+        return dict.fromkeys(("version", "dtype", "prompt", "decoding", "max_pixels")) | {"engine": "predictions"}
 
     def texts(self, samples: Sequence[Sample]) -> Iterator[str | None]:
         for sample in samples:
@@ -132,7 +146,7 @@ def _row(path: Path, row: int, line: str) -> tuple[str, str]:
     expected = 'expected {"question_id": "...", "text": "..."}'
     try:
         content = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):  # Python's reader follows nested brackets only so deep
         raise InputError(f"{path}, row {row}: this is not JSON; {expected}.") from None
     if not isinstance(content, dict):
         raise InputError(f"{path}, row {row}: this is no object; {expected}.")

@@ -14,3 +14,6 @@ class EvaluationConfig(Settings):
     batch_size: PositiveInt = Field(default=64, description="Pictures per engine call, and in memory.")
     prompt: PromptName | None = Field(default=None, description="None: the model's own (its interface file).")
     max_new_tokens: PositiveInt | None = Field(default=None, description="None: the model's own (its interface file).")
+    max_pixels: int | None = Field(
+        default=None, ge=3_136, description="Per picture, after resizing. None: the model's own (its interface file)."
+    )

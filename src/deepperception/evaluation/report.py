@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deepperception.artifacts.curves import read_curves
 from deepperception.artifacts.disk import write_text
 from deepperception.artifacts.evaluations import read_cases, read_metrics
 from deepperception.artifacts.manifest import MANIFEST, Manifest, read_manifest
@@ -22,7 +23,6 @@ from deepperception.evaluation.table import SPLITS, percent
 
 REPORT = "report.html"
 PICTURES = "predictions"
-_CURVES = Path("evidence", "curves.jsonl")
 _REWARDS = {"reward": "total", "rewards/iou/mean": "box overlap", "rewards/format/mean": "format"}
 
 
@@ -126,7 +126,7 @@ def _curve_charts(arms: Sequence[Arm]) -> dict[str, bytes]:
     losses: list[Curve] = []
     charts: dict[str, bytes] = {}
     for arm in arms:
-        points = _points(arm)
+        points = read_curves(arm.model) if arm.model else []
         rewards = [_curve(points, key, label) for key, label in _REWARDS.items() if any(key in p for p in points)]
         if rewards:
             charts["reward.png"] = curve_chart(
@@ -138,13 +138,6 @@ def _curve_charts(arms: Sequence[Arm]) -> dict[str, bytes]:
         loss = curve_chart(losses, title="Supervised loss", unit="nats a token, on the reply only")
         charts = {"loss.png": loss, **charts}
     return charts
-
-
-def _points(arm: Arm) -> list[dict[str, Any]]:
-    path = arm.model / _CURVES if arm.model else None
-    if path is None or not path.is_file():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
 def _curve(points: Sequence[Mapping[str, Any]], key: str, label: str) -> Curve:

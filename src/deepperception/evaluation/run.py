@@ -6,21 +6,29 @@ import dataclasses
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from deepperception.artifacts.checkpoints import check_checkpoint, read_interface
+from deepperception.artifacts.checkpoints import Interface, check_checkpoint, read_interface
 from deepperception.artifacts.datasets import count_rows, read_rows
 from deepperception.artifacts.disk import write_text
 from deepperception.artifacts.evaluations import METRICS, Case, write_cases
 from deepperception.artifacts.manifest import MANIFEST, Manifest, payload_digest, read_manifest
 from deepperception.artifacts.stage import Context, Outcome, once
 from deepperception.errors import InputError
-from deepperception.evaluation.answers import Answers, FileAnswers, ModelAnswers, file_digest, missing_sentence
+from deepperception.evaluation.answers import (
+    Answers,
+    FileAnswers,
+    Manner,
+    ModelAnswers,
+    file_digest,
+    missing_sentence,
+)
 from deepperception.evaluation.config import EvaluationConfig
 from deepperception.evaluation.metrics import metrics, score
 from deepperception.grounding import Sample
+from deepperception.inference.backend import transformers_backend
 from deepperception.inference.engine import Decoding, Engine
 
 
@@ -33,23 +41,24 @@ def evaluate_model(
     *,
     seen: Collection[str] | None = None,
     open_engine: Callable[..., Engine] | None = None,
+    backend: Mapping[str, Any] | None = None,
 ) -> Manifest:
     """Scores a checkpoint folder on a benchmark file: metrics.json and cases.jsonl in `out`.
 
-    Prompt and reply length are the model's own (its interface file) unless `config` says otherwise; decoding is greedy.
-    The result is used again for the same benchmark, model, prompt and decoding, whatever else the recipe changes.
-    `seen` replaces the benchmark's own word on which categories are seen; `open_engine` replaces
-    the transformers engine, and is called as that is.
+    Prompt, reply length and picture size are the model's own (its interface file) unless `config` says otherwise;
+    decoding is greedy. The result is used again for the same benchmark, model, backend and manner of asking,
+    whatever else the recipe changes. `seen` replaces the benchmark's own word on which categories are seen.
+    `open_engine` replaces the transformers engine and is called as that is; `backend` is then what its engine records.
     """
     check_checkpoint(model)
-    interface = read_interface(model)
-    prompt = config.prompt or interface.prompt
-    decoding = Decoding(max_new_tokens=config.max_new_tokens or interface.max_new_tokens)
+    manner = _manner(config, read_interface(model))
+    if open_engine is None:
+        backend = transformers_backend()
 
     def open_answers() -> Answers:
         opened = open_engine or _transformers_engine()
-        engine = opened(model, max_pixels=interface.max_pixels, batch_size=config.batch_size)
-        return ModelAnswers(engine, prompt, decoding)
+        engine = opened(model, max_pixels=manner.max_pixels, batch_size=config.batch_size)
+        return ModelAnswers(engine, manner, benchmark)
 
     return _evaluate(
         open_answers,
@@ -57,7 +66,8 @@ def evaluate_model(
         out,
         context,
         inputs={"benchmark": file_digest(benchmark), "model": _model_digest(model)},
-        asked={"prompt": prompt, "decoding": dataclasses.asdict(decoding)},
+        # Comparing demands equal backends: scores of half a run made on another machine must be made again.
+        asked={**dataclasses.asdict(manner), "backend": dict(backend or {})},
         batch_size=config.batch_size,
         seen=seen,
     )
@@ -147,6 +157,14 @@ def _unique(rows: Iterator[Sample], benchmark: Path) -> Iterator[Sample]:
                 "give every row an id of its own."
             )
         yield sample
+
+
+def _manner(config: EvaluationConfig, interface: Interface) -> Manner:
+    return Manner(
+        prompt=config.prompt or interface.prompt,
+        decoding=Decoding(max_new_tokens=config.max_new_tokens or interface.max_new_tokens),
+        max_pixels=config.max_pixels or interface.max_pixels,
+    )
 
 
 def _transformers_engine() -> Callable[..., Engine]:

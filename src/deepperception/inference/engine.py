@@ -9,10 +9,14 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One user turn: `image` is the encoded file (JPEG, PNG, ...), `text` the words beside it."""
+    """One user turn: `image` is the encoded file (JPEG, PNG, ...), `text` the words beside it.
+
+    `name` is what an error calls the picture.
+    """
 
     text: str
     image: bytes
+    name: str = "the picture"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,5 +36,8 @@ class Engine(Protocol):
     """What a score must record to be compared: engine, version, dtype."""
 
     def generate(self, requests: Sequence[Request], decoding: Decoding) -> Iterator[list[str]]:
-        """For each request, in order, `decoding.samples` replies with special tokens stripped."""
+        """For each request, in order, `decoding.samples` replies with special tokens stripped.
+
+        InputError names the picture that cannot be read.
+        """
         ...

@@ -17,6 +17,8 @@ from PIL import Image
 from deepperception.errors import InputError
 
 MAX_PIXELS = 178_956_970 // 2
+MAX_ASPECT = 200
+"""Longer side over shorter, of pictures that a model is shown: Qwen-VL's resizing raises beyond it."""
 _ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -41,6 +43,10 @@ class PictureTooLarge(InputError):
     """The picture may be in order, and has more pixels than is allowed here."""
 
 
+class PictureTooThin(InputError):
+    """The picture is in order, and too long for its width to be shown to a model."""
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """How a picture lies in its file: its stored size (width, height) in pixels, and its EXIF orientation."""
@@ -63,27 +69,37 @@ class Frame:
         return (y1, x1, y2, x2) if self.orientation in _TRANSPOSING else (x1, y1, x2, y2)
 
 
-def open_image(data: bytes | Path, *, max_pixels: int = MAX_PIXELS, name: str | None = None) -> Image.Image:
+def open_image(
+    data: bytes | Path, *, max_pixels: int = MAX_PIXELS, max_aspect: int | None = None, name: str | None = None
+) -> Image.Image:
     """Decode a picture file into an upright 8-bit RGB image.
 
     EXIF rotation is applied, transparency is laid on white, 16-bit greys are scaled down. `name` is what an error
     calls the picture; a path calls itself. InputError where the file is missing, no picture, or truncated;
-    PictureTooLarge where it has more than `max_pixels`, which is checked before anything is decoded.
+    PictureTooLarge where it has more than `max_pixels` and PictureTooThin where its longer side is over `max_aspect`
+    times the shorter (MAX_ASPECT for a model), which is checked before anything is decoded.
     """
     name = name or _name(data)
-    with _opened(data, name, max_pixels) as image:
+    with _opened(data, name, max_pixels, max_aspect) as image:
         _decode(image, name)
         turn = _UPRIGHT.get(_orientation(image))
         return _rgb(image if turn is None else image.transpose(turn))
 
 
-def examine(data: bytes | Path, *, max_pixels: int = MAX_PIXELS, name: str | None = None, whole: bool = True) -> Frame:
+def examine(
+    data: bytes | Path,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    max_aspect: int | None = None,
+    name: str | None = None,
+    whole: bool = True,
+) -> Frame:
     """The sizes of a picture, after reading its data to the end: the errors of open_image, for less work.
 
     `whole=False` reads a JPEG's header alone, and so finds no damage behind it.
     """
     name = name or _name(data)
-    with _opened(data, name, max_pixels) as image:
+    with _opened(data, name, max_pixels, max_aspect) as image:
         if image.format == "PNG":  # It may keep its orientation behind its pixels.
             _decode(image, name)
         frame = Frame(image.size, _orientation(image))
@@ -96,12 +112,17 @@ def examine(data: bytes | Path, *, max_pixels: int = MAX_PIXELS, name: str | Non
 
 
 @contextmanager
-def _opened(data: bytes | Path, name: str, max_pixels: int) -> Iterator[Image.Image]:
+def _opened(data: bytes | Path, name: str, max_pixels: int, max_aspect: int | None) -> Iterator[Image.Image]:
     """The picture with its header read; nothing is decoded yet."""
     with _file(data, name) as file:
         image = _header(file, name, max_pixels)
         if image.width * image.height > max_pixels:
             raise _too_large(name, max_pixels)
+        if max_aspect is not None and max(image.size) > max_aspect * min(image.size):
+            width, height = image.size
+            raise PictureTooThin(
+                f"{name}: at {width} x {height} the picture is over {max_aspect} times as long as wide; crop it."
+            )
         yield image
 
 

@@ -10,6 +10,7 @@ from transformers import AutoModelForImageTextToText
 from transformers.utils import logging as transformers_logging
 
 from deepperception.artifacts.checkpoints import check_checkpoint
+from deepperception.inference.backend import default_dtype, device
 
 
 def load_model(folder: Path, *, dtype: torch.dtype | None = None) -> Any:
@@ -18,13 +19,12 @@ def load_model(folder: Path, *, dtype: torch.dtype | None = None) -> Any:
     InputError for a folder that is no Qwen-VL checkpoint; only safetensors are read and no code of the checkpoint runs.
     """
     check_checkpoint(folder)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     transformers_logging.disable_progress_bar()
     model: Any = AutoModelForImageTextToText.from_pretrained(
         folder,
-        dtype=dtype or (torch.bfloat16 if device == "cuda" else torch.float32),
+        dtype=dtype or default_dtype(),
         local_files_only=True,
         use_safetensors=True,
         trust_remote_code=False,
     )
-    return model.to(device)
+    return model.to(device())

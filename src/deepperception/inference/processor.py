@@ -31,12 +31,14 @@ def load_processor(folder: Path, *, max_pixels: int | None = None) -> Any:
     if importlib.util.find_spec("torchvision"):
         from transformers import AutoProcessor
 
-        processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
+        processor = AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     else:
         model_type = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
         if model_type not in _PROCESSOR_OF_MODEL:
             raise InputError(f"{folder}: model_type {model_type!r} is no Qwen-VL; give a Qwen-VL checkpoint.")
-        processor = image_only(_PROCESSOR_OF_MODEL[model_type]).from_pretrained(folder, local_files_only=True)
+        processor = image_only(_PROCESSOR_OF_MODEL[model_type]).from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
     if max_pixels is not None:
         size = processor.image_processor.size
         processor.image_processor.size = {

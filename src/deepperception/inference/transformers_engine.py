@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 
+from deepperception.inference.backend import transformers_backend
 from deepperception.inference.engine import Decoding, Request
-from deepperception.inference.images import open_image
+from deepperception.inference.images import MAX_ASPECT, open_image
 from deepperception.inference.loading import load_model
 from deepperception.inference.processor import load_processor
 
@@ -37,11 +37,7 @@ class TransformersEngine:
 
     def _attach(self, model: Any, processor: Any, batch_size: int) -> None:
         self.model, self.processor, self.batch_size = model, processor, batch_size
-        self.backend = {
-            "engine": "transformers",
-            "version": transformers.__version__,
-            "dtype": str(model.dtype).removeprefix("torch."),
-        }
+        self.backend = transformers_backend(model.dtype)
 
     def generate(self, requests: Sequence[Request], decoding: Decoding) -> Iterator[list[str]]:
         """Replies in request order; only one batch of pictures is decoded at a time."""
@@ -59,7 +55,7 @@ class TransformersEngine:
 
     def _replies(self, requests: Sequence[Request], decoding: Decoding) -> list[list[str]]:
         texts = [self._prompt(request.text) for request in requests]
-        images = [[open_image(request.image)] for request in requests]
+        images = [[open_image(each.image, max_aspect=MAX_ASPECT, name=each.name)] for each in requests]
         inputs = self.processor(text=texts, images=images, padding=True, return_tensors="pt").to(self.model.device)
         sampling = {"do_sample": True, "temperature": decoding.temperature, "top_k": 0, "top_p": 1.0}
         output = self.model.generate(

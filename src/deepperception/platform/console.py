@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import io
 import time
+from collections import deque
 from typing import TextIO
 
 MARK = "» "
 """Begins the lines that a stage's progress writes; the rest of a step's output is for the log."""
+_REMEMBERED = 100  # a traceback or two, and what KFP adds
 
 
 class MarkedLines(io.StringIO):
@@ -36,11 +38,14 @@ class Screen(io.StringIO):
         super().__init__()
         self._log, self._person, self._line = log, person, ""
         self._started = time.monotonic()
+        self.last_lines: deque[str] = deque(maxlen=_REMEMBERED)
+        """Marked or not; in memory, for a disk may be full."""
 
     def write(self, text: str) -> int:
         with contextlib.suppress(OSError):  # a full disk is told by the stage that needs it
             self._log.write(text)
         *lines, self._line = (self._line + text).split("\n")
+        self.last_lines.extend(lines)
         for line in lines:
             if line.lstrip().startswith(MARK):
                 self.flush()

@@ -19,8 +19,10 @@ from deepperception.infra import Infra
 from deepperception.platform import lifeline, steps, warm
 from deepperception.platform.console import Screen
 from deepperception.platform.summary import summarize
+from deepperception.platform.workplace import pipeline_key
 from deepperception.recipe import Recipe
 from deepperception.synthesis.sources import open_source
+from deepperception.tracking import Tracker
 
 # Nothing of a run may depend on the network: its models are folders.
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -43,9 +45,9 @@ def run_pipeline(recipe: Recipe, infra: Infra, out: Path) -> dict[str, Any]:
         with log_path.open("a", encoding="utf-8") as log, warm.worker(log_path.with_name("worker.log")):
             screen = Screen(log, sys.stderr)
             screen.say(f"recipe {recipe.name}, seed {recipe.seed}; full log in {log_path}")
-            _run_steps(recipe, infra, out, screen, log_path)
-            summary = summarize(recipe, infra, out, screen.say, started)
-    return summary
+            with _recorded(recipe, infra):
+                _run_steps(recipe, infra, out, screen, log_path)
+                return summarize(recipe, infra, out, screen.say, started)
 
 
 def _run_steps(recipe: Recipe, infra: Infra, out: Path, screen: Screen, log: Path) -> None:
@@ -64,7 +66,20 @@ def _run_steps(recipe: Recipe, infra: Infra, out: Path, screen: Screen, log: Pat
         try:
             flow(recipe=recipe.to_json(), infra=infra.to_json(), seed=recipe.seed)
         except RuntimeError:  # all that KFP says of a step that failed
-            raise steps.failure(infra.work_dir, log) from None
+            raise steps.failure(infra.work_dir, log, screen.last_lines) from None
+
+
+@contextlib.contextmanager
+def _recorded(recipe: Recipe, infra: Infra) -> Iterator[None]:
+    """Have the record say so where the run comes to no end; the steps themselves record all the rest."""
+    try:
+        yield
+    except BaseException as error:
+        # Why the run ended matters more than whether that can be written down.
+        with contextlib.suppress(Exception):
+            tracker = Tracker(infra.tracking_uri, infra.experiment, create=False)
+            tracker.break_off(pipeline_key(recipe), "KILLED" if isinstance(error, Preempted) else "FAILED")
+        raise
 
 
 @contextlib.contextmanager

@@ -7,16 +7,15 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http import HTTPStatus
 from pathlib import Path
 from typing import IO
 
 from deepperception.errors import InfrastructureError
+from deepperception.promotion.cluster import Corners
+from deepperception.serving.client import ask_server, is_ready
 from deepperception.serving.server import LOOPBACK, claim_port
-from deepperception.tracking import MODEL
 
 _PATIENCE_S = 600.0  # a machine may be busy; a server that has ended is noticed at once
 _POLL_S = 0.5
@@ -44,24 +43,19 @@ class LocalServer:
             finally:
                 _stop(server)
 
+    def ask(self, url: str, image: bytes, entity: str) -> Corners | None:
+        """Over HTTP, like any client of the service."""
+        return ask_server(url, image, entity).box_1000
+
 
 def _wait_until_ready(url: str, server: subprocess.Popen[bytes], log: IO[str]) -> None:
     deadline = time.monotonic() + _PATIENCE_S
-    while not _is_ready(url):
+    while not is_ready(url, timeout_s=_POLL_TIMEOUT_S):
         if server.poll() is not None:
             raise InfrastructureError(f"the model server ended before it was ready: {_last_line(log)}")
         if time.monotonic() > deadline:
             raise InfrastructureError(f"the model server was not ready after {_PATIENCE_S:.0f} s: {_last_line(log)}")
         time.sleep(_POLL_S)
-
-
-def _is_ready(url: str) -> bool:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy cannot reach this machine's ports
-    try:
-        with opener.open(f"{url}/v1/models/{MODEL}", timeout=_POLL_TIMEOUT_S) as response:
-            return bool(response.status == HTTPStatus.OK)
-    except OSError:  # refused, timed out, or 503 while it loads
-        return False
 
 
 def _stop(server: subprocess.Popen[bytes]) -> None:

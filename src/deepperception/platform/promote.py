@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deepperception.artifacts import Context, Ref, open_store, read_manifest, read_metrics, resolve
+from deepperception.artifacts import Context, Ref, open_store, payload_digest, read_manifest, read_metrics, resolve
 from deepperception.errors import InputError
 from deepperception.evaluation.answers import file_digest
 from deepperception.evaluation.run import evaluate_model
@@ -28,26 +28,35 @@ def promote(
 ) -> Result:
     """Let `model` meet the champion on the benchmark of its evaluation `evidence`.
 
-    The first champion is the recipe's base. What is not scored yet is scored in the work folder. With `dry_run` neither
-    registry nor service is touched. InputError where the evaluation is of another model or its benchmark is not found.
+    The first champion is the recipe's base. What is not scored yet is scored in the work folder. With `dry_run`
+    registry, store and service are left alone. InputError where there is no registry, the evaluation is of another
+    model, or its benchmark is not found.
     """
-    store, tracker = open_store(infra.store), Tracker(infra.tracking_uri, infra.experiment)
-    candidate = store.put(resolve(model, store))
+    tracker, store = Tracker(infra.tracking_uri, infra.experiment, create=False), open_store(infra.store)
+
+    def kept(folder: Path) -> Ref:
+        return Ref(folder.absolute().as_uri(), payload_digest(folder)) if dry_run else store.put(folder)
+
+    candidate = kept(resolve(model, store))
     _check_about(evidence, model, candidate)
     cases = benchmark or _find_benchmark(evidence, infra.work_dir)
     context = Context(recipe.seed, progress, recipe.section_hash("promotion"), {"model": candidate.digest})
 
-    def score(reference: Ref) -> Path:
-        out = infra.work_dir / f"evaluation-{reference.digest[7:19]}-{cases.stem}"
-        evaluate_model(recipe.evaluation, cases, store.get(reference), out, context)
+    def score(folder: Path, digest: str) -> Path:
+        out = infra.work_dir / f"evaluation-{digest[7:19]}-{cases.stem}"
+        evaluate_model(recipe.evaluation, cases, folder, out, context)
         return out
 
     def score_champion(champion: Version) -> Path:
-        return score(Ref(champion.uri, champion.digest))
+        return score(store.get(Ref(champion.uri, champion.digest)), champion.digest)
 
-    champion = tracker.alias(MODEL, CHAMPION)
-    against = Ref(champion.uri, champion.digest) if champion else store.put(resolve(recipe.model.base, store))
-    scored = evidence if against.digest == candidate.digest else score(against)
+    if champion := tracker.alias(MODEL, CHAMPION):
+        against = Ref(champion.uri, champion.digest)
+        folder = store.get(against)
+    else:
+        folder = resolve(recipe.model.base, store)
+        against = kept(folder)
+    scored = evidence if against.digest == candidate.digest else score(folder, against.digest)
     first = Arm("champion" if champion else "base", against, validation=scored, test=scored)
     arm = Arm("candidate", candidate, validation=evidence, test=evidence)
     if dry_run:

@@ -123,7 +123,7 @@ def _promotion(place: Workplace) -> Outputs:
     from deepperception.artifacts import Ref
     from deepperception.evaluation.run import evaluate_model
     from deepperception.platform.local_server import LocalServer
-    from deepperception.promotion import Inputs, read_evidence, run
+    from deepperception.promotion import Inputs, read_evidence, run, tells_of_promotion
     from deepperception.promotion.run import DECISION
 
     recipe, data = place.recipe, place.fetch("data")
@@ -152,7 +152,7 @@ def _promotion(place: Workplace) -> Outputs:
     kept = place.keep("promotion", out, params=recipe.promotion.model_dump(mode="json"), files=[DECISION])
     evidence = read_evidence(out)
     # Where a run is killed after the promotion, the next attempt meets its own model as champion: it was promoted here.
-    here = result.outcome == "already champion" and evidence["decision"] is not None
+    here = result.outcome == "already champion" and tells_of_promotion(evidence, result.champion.digest)
     told = {
         "outcome": "promoted" if here else result.outcome,
         "reason": evidence["reason"],

@@ -31,14 +31,16 @@ def of_runs(root: Path) -> Iterator[str]:
 def of_run(infra: Infra, run: Path) -> Iterator[str]:
     """The finished stages of one run, and the registry's champion; InputError where there is no run."""
     from deepperception.promotion import CHAMPION, PREVIOUS
-    from deepperception.tracking import MODEL, Tracker
+    from deepperception.tracking import MODEL, Tracker, is_there
 
     if not infra.work_dir.is_dir():
         raise InputError(f"{run}: there is no run here; give the folder that `deepperception run --out` wrote to.")
     for name, manifest in finished_stages(infra.work_dir).items():
         scores = ", ".join(f"{key} {value:.3g}" for key, value in manifest.metrics.items() if isinstance(value, float))
         yield f"{name}: {manifest.kind} {manifest.digest[:19]} {scores}".rstrip()
-    tracker = Tracker(infra.tracking_uri, infra.experiment)
+    if not is_there(infra.tracking_uri):
+        return
+    tracker = Tracker(infra.tracking_uri, infra.experiment, create=False)
     for alias, share in ((CHAMPION, "100 % of the requests"), (PREVIOUS, "kept for a rollback")):
         if version := tracker.alias(MODEL, alias):
             yield f"{alias}: version {version.number}, {version.tags.get('arm', '?')}, {version.digest[:19]}, {share}"

@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from deepperception import errors
-from deepperception.artifacts.disk import write_text
-from deepperception.errors import DeepPerceptionError, InfrastructureError
+from deepperception.artifacts.disk import is_full, write_text
+from deepperception.errors import DeepPerceptionError, InfrastructureError, InputError
 from deepperception.platform import lifeline, warm
 
 FAILURE = "failure.json"
@@ -46,8 +46,9 @@ def run_step(
     reply = warm.ask(call) or attempt(call)
     work_dir = Path(json.loads(infra)["work_dir"])
     if "error" in reply:
-        write_text(work_dir / FAILURE, json.dumps({"stage": stage, **reply}, indent=2) + "\n")
         print(f"{stage}: {reply['message']}", file=sys.stderr, flush=True)
+        # A full disk may have no room for this either: its traceback is then the word that `failure` goes by.
+        write_text(work_dir / FAILURE, json.dumps({"stage": stage, **reply}, indent=2) + "\n")
         sys.exit(reply["exit_code"])
     for name, artifact in outputs.items():
         _publish(artifact, reply["outputs"][name])
@@ -69,10 +70,12 @@ def attempt(call: str) -> dict[str, Any]:
         return {"error": "Exception", "message": what, "exit_code": InfrastructureError.exit_code}
 
 
-def failure(work_dir: Path, log: Path) -> DeepPerceptionError:
-    """The error that the run's steps left behind, of its own type."""
+def failure(work_dir: Path, log: Path, last_lines: Iterable[str]) -> DeepPerceptionError:
+    """The error that the run's steps left behind, of its own type; `last_lines` is how their output ended."""
     path = work_dir / FAILURE
     if not path.is_file():
+        if is_full(OSError("\n".join(last_lines))):
+            return InputError(f"{work_dir}: the disk is full; free some space and run again, finished stages are kept.")
         return InfrastructureError(f"a stage was killed or never started; {log} shows how far it came.")
     told = json.loads(path.read_text(encoding="utf-8"))
     if told["error"] == "Exception":

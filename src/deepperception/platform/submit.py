@@ -19,7 +19,13 @@ def package(recipe: Recipe, infra: Infra) -> str:
 
 
 def start(recipe: Recipe, infra: Infra, endpoint: str | None) -> str:
-    """Start a run; returns its id. InfrastructureError where the endpoint does not take it."""
+    """Start a run; returns its id.
+
+    InputError where the infra file is of another place; InfrastructureError where the endpoint does not take the run.
+    """
+    if infra.runner != "kubeflow":  # its places are this machine's folders, which a cluster does not have
+        what = "give an infra file of the cluster with --infra, its API with --endpoint, or --dry-run to look only"
+        raise InputError(f"runner: '{infra.runner}' is not for a cluster; {what}.")
     if not endpoint:
         raise InputError("no endpoint of Kubeflow Pipelines is known; give --endpoint URL, or --dry-run to look only.")
     from kfp import Client

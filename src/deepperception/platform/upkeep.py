@@ -38,7 +38,8 @@ def sweep(infra: Infra, *, dry_run: bool) -> Iterator[str]:
 
 
 def _opened(infra: Infra) -> tuple[Tracker, Store]:
-    """Registry and store, which must exist: a mistyped folder is no empty registry."""
+    """Registry and store, which must exist."""
+    # Without it, a sweep would not see what the finished stages need.
     if not infra.work_dir.is_dir():
         raise InputError(f"{infra.work_dir}: there is no such folder; give the folder of a run with --out.")
-    return Tracker(infra.tracking_uri, infra.experiment), open_store(infra.store)
+    return Tracker(infra.tracking_uri, infra.experiment, create=False), open_store(infra.store)

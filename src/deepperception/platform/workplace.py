@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from deepperception.artifacts.curves import read_curves
 from deepperception.artifacts.manifest import Manifest, read_manifest
 from deepperception.artifacts.stage import Context
 from deepperception.artifacts.store import Ref, open_store
@@ -22,8 +23,6 @@ from deepperception.tracking import Tracker
 
 Metadata = dict[str, Any]
 """Of a pipeline artifact: "uri" and "digest" in the store, "run_id" of its record, and its scores."""
-
-CURVES = Path("evidence", "curves.jsonl")
 
 
 class Workplace:
@@ -42,9 +41,8 @@ class Workplace:
     @cached_property
     def run_id(self) -> str:
         """Of the pipeline's record: one for a recipe and a seed, however often it is run."""
-        content = json.loads(self.recipe.to_json())
-        key = hashlib.sha256(self.recipe.to_json().encode()).hexdigest()
-        return self.tracker.pipeline_run(key, self.recipe.name, params=content, tags={"recipe": self.recipe.name})
+        name, content = self.recipe.name, json.loads(self.recipe.to_json())
+        return self.tracker.pipeline_run(pipeline_key(self.recipe), name, params=content, tags={"recipe": name})
 
     def folder(self, name: str) -> Path:
         """Where the artifact `name` is made, and found again by the next attempt."""
@@ -72,7 +70,7 @@ class Workplace:
             f"{name} {manifest.digest}",
             params=params,
             metrics={**scores, **_counted(manifest), "wall_s": self.elapsed_s},
-            curves=_curves(folder),
+            curves=read_curves(folder),
             artifacts=[folder / file for file in files],
             tags={"uri": kept.uri, "digest": kept.digest, "kind": manifest.kind},
         )
@@ -84,6 +82,11 @@ class Workplace:
         return time.monotonic() - self._started
 
 
+def pipeline_key(recipe: Recipe) -> str:
+    """What the record of a recipe and a seed is found by."""
+    return hashlib.sha256(recipe.to_json().encode()).hexdigest()
+
+
 def reference(metadata: Metadata) -> Ref:
     """What the store knows the artifact by."""
     return Ref(metadata["uri"], metadata["digest"])
@@ -91,8 +94,3 @@ def reference(metadata: Metadata) -> Ref:
 
 def _counted(manifest: Manifest) -> dict[str, float]:
     return {key: value for key, value in manifest.counts.items() if isinstance(value, int | float)}
-
-
-def _curves(folder: Path) -> list[dict[str, Any]]:
-    path = folder / CURVES
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []

@@ -3,7 +3,18 @@
 from deepperception.promotion.cluster import Cluster
 from deepperception.promotion.gate import Decision, decide
 from deepperception.promotion.rollback import rollback
-from deepperception.promotion.run import CHAMPION, PREVIOUS, Arm, Inputs, Result, best, current, read_evidence, run
+from deepperception.promotion.run import (
+    CHAMPION,
+    PREVIOUS,
+    Arm,
+    Inputs,
+    Result,
+    best,
+    current,
+    read_evidence,
+    run,
+    tells_of_promotion,
+)
 
 __all__ = [
     "CHAMPION",
@@ -19,4 +30,5 @@ __all__ = [
     "read_evidence",
     "rollback",
     "run",
+    "tells_of_promotion",
 ]

@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 from deepperception.artifacts import Context, Outcome, Ref, Store, once, payload_digest, read_metrics
 from deepperception.artifacts.disk import write_text
-from deepperception.artifacts.manifest import MANIFEST
 from deepperception.errors import InputError
 from deepperception.promotion import golden
 from deepperception.promotion.cluster import Cluster
@@ -101,7 +100,7 @@ def run(
     pictures = golden.choose(candidate.validation, inputs.benchmark, config.golden)
     context.progress.say(f"serving version {number} to ask it for {len(pictures)} golden pictures")
     with cluster.serving(store.get(candidate.model)) as url:
-        right = golden.check(url, pictures, config.golden_share)
+        right = golden.check(cluster, url, pictures, config.golden_share)
     tracker.set_alias(MODEL, PREVIOUS, champion.number)
     tracker.set_alias(MODEL, CHAMPION, number)
     context.progress.say(
@@ -134,6 +133,12 @@ def read_evidence(folder: Path) -> dict[str, Any]:
     return evidence
 
 
+def tells_of_promotion(evidence: Mapping[str, Any], digest: str) -> bool:
+    """Whether this is the evidence that the model with this digest was promoted on."""
+    decision = evidence["decision"]
+    return evidence["candidate"]["digest"] == digest and decision is not None and bool(decision["promote"])
+
+
 @dataclass(frozen=True)
 class _Evidence:
     """The artifact that says who met whom, and how it went. It names digests: version numbers are the registry's."""
@@ -156,9 +161,15 @@ class _Evidence:
         return Decision(**{**kept, "gain_ci95": tuple(kept["gain_ci95"])})
 
     def keep_or_write(self, reason: str) -> None:
-        """Leave the evidence of the champion's own promotion; without any, write that nothing was decided."""
-        if not (self.out / MANIFEST).is_file():
+        """Leave the evidence of the champion's own promotion; without it, write that nothing was decided."""
+        if not self._is_of_own_promotion():
             self._once(lambda folder: self._fill(folder, reason, None), {})
+
+    def _is_of_own_promotion(self) -> bool:
+        try:
+            return tells_of_promotion(read_evidence(self.out), self.candidate.model.digest)
+        except InputError:  # none there, or not whole
+            return False
 
     def _once(self, build: Callable[[Path], Outcome], more_inputs: Mapping[str, str]) -> None:
         inputs = {"candidate": self.candidate.model.digest, "champion": self.champion.digest, **more_inputs}

@@ -49,7 +49,6 @@ class GroundingModel(kserve.Model):
         self._open_finder = open_finder
         self._limits = limits
         self._finder: Finder | None = None
-        self._requests = 0
         # One thread owns the engine: its calls never overlap, and the event loop goes on answering health checks.
         self._engine_thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
         # Few readers: each may hold a decoded picture of many megabytes.
@@ -64,13 +63,10 @@ class GroundingModel(kserve.Model):
         self, payload: Any, headers: dict[str, str] | None = None, response_headers: dict[str, str] | None = None
     ) -> dict[str, Any]:
         """All instances of a request go to the engine in one call."""
-        if self._requests >= self._limits.waiting:
-            raise Refusal(BUSY, f"{self._requests} requests are waiting already; try again in a moment.")
         if not isinstance(payload, (bytes, dict)):
             raise Refusal(
                 NOT_UNDERSTOOD, f"this model speaks the v1 protocol; post to /v1/models/{MODEL_NAME}:predict."
             )
-        self._requests += 1
         try:
             loop = asyncio.get_running_loop()
             queries = await loop.run_in_executor(self._readers, read_queries, payload, self._limits)
@@ -81,8 +77,6 @@ class GroundingModel(kserve.Model):
         except Exception:
             log.exception("the engine failed")
             raise Refusal(FAILED, "the model failed on this request; its log says why.") from None
-        finally:
-            self._requests -= 1
         return {"predictions": [prediction.to_json() for prediction in predictions]}
 
 
@@ -115,7 +109,7 @@ class Server(kserve.ModelServer):
 
 
 class BodyGuard:
-    """Limits the size of a body while it arrives, and leaves the reading of it to the model.
+    """Limits how many bodies there are at once and how large each gets, and leaves the reading to the model.
 
     KServe reads whole bodies into memory, passes on untouched what is not JSON by its content type ("; charset=utf-8"
     is enough for that), and answers some malformed CloudEvents with 500. Here every predict body reaches the model as
@@ -123,12 +117,34 @@ class BodyGuard:
     """
 
     def __init__(self, app: ASGIApp, limits: Limits) -> None:
-        self._app, self._limit = app, limits.body_bytes
+        self._app, self._limit, self._waiting = app, limits.body_bytes, limits.waiting
+        self._requests = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or scope["method"] != "POST":  # whatever else there is has no body that is read
             await self._app(scope, receive, send)
             return
+        if refusal := self._refusal(scope):
+            await _respond(refusal)(scope, receive, send)
+            return
+        if scope["path"].endswith(":predict"):
+            scope["headers"] = _as_plain_bytes(scope["headers"])
+        self._requests += 1
+        try:
+            await self._app(scope, self._counted(receive), send)
+        finally:
+            self._requests -= 1
+
+    def _refusal(self, scope: Scope) -> Refusal | None:
+        """What can be refused before any of the body is read."""
+        announced = dict(scope["headers"]).get(b"content-length", b"0")
+        if announced.isdigit() and int(announced) > self._limit:
+            return self._too_large()
+        if self._requests >= self._waiting:
+            return Refusal(BUSY, f"{self._requests} requests are waiting already; try again in a moment.")
+        return None
+
+    def _counted(self, receive: Receive) -> Receive:
         received = 0
 
         async def counted() -> Message:
@@ -139,13 +155,7 @@ class BodyGuard:
                 raise self._too_large()
             return message
 
-        announced = dict(scope["headers"]).get(b"content-length", b"0")
-        if announced.isdigit() and int(announced) > self._limit:
-            await _respond(self._too_large())(scope, receive, send)
-            return
-        if scope["path"].endswith(":predict"):
-            scope["headers"] = _as_plain_bytes(scope["headers"])
-        await self._app(scope, counted, send)
+        return counted
 
     def _too_large(self) -> Refusal:
         return Refusal(TOO_LARGE, f"the body is larger than {self._limit:,} bytes; send fewer or smaller pictures.")

@@ -27,12 +27,14 @@ class Limits:
     body_bytes: int = 64 * 2**20
     picture_bytes: int = 20 * 2**20
     picture_pixels: int = 50_000_000
+    request_pixels: int = 100_000_000
+    """Of all its pictures, which the engine holds decoded: up to four bytes a pixel, whatever their files weigh."""
     picture_aspect: int = 200
     """Longer side over shorter; Qwen-VL's resizing raises beyond it."""
     entity_characters: int = 200
     instances: int = 32
     waiting: int = 64
-    """Requests in the server at once; the next one is told to come back."""
+    """Requests in the server at once, from their first byte; the next one is told to come back."""
 
 
 class Refusal(Exception):
@@ -56,7 +58,12 @@ def read_queries(payload: object, limits: Limits) -> list[Query]:
         raise Refusal(
             TOO_LARGE, f"the request has {len(instances)} instances; send at most {limits.instances} at once."
         )
-    return [_query(instance, f"instance {index}", limits) for index, instance in enumerate(instances)]
+    queries, pixels = [], 0
+    for index, instance in enumerate(instances):
+        query = _query(instance, f"instance {index}", limits, limits.request_pixels - pixels)
+        pixels += query.size[0] * query.size[1]
+        queries.append(query)
+    return queries
 
 
 def _parsed(body: bytes) -> Any:
@@ -66,12 +73,12 @@ def _parsed(body: bytes) -> Any:
         raise Refusal(NOT_UNDERSTOOD, f"the body is not JSON ({error}); send {EXPECTED}.") from None
 
 
-def _query(instance: object, where: str, limits: Limits) -> Query:
+def _query(instance: object, where: str, limits: Limits, pixels_left: int) -> Query:
     if not isinstance(instance, Mapping):
         raise Refusal(NOT_UNDERSTOOD, f"{where} is no object; send {EXPECTED}.")
     entity = _entity(instance.get("entity"), where, limits)
     image = _image(instance.get("image"), where, limits)
-    return Query(image, _size(image, where, limits), entity)
+    return Query(image, _size(image, where, limits, pixels_left), entity)
 
 
 def _entity(entity: object, where: str, limits: Limits) -> str:
@@ -105,11 +112,14 @@ def _image(image: object, where: str, limits: Limits) -> bytes:
         ) from None
 
 
-def _size(image: bytes, where: str, limits: Limits) -> tuple[int, int]:
+def _size(image: bytes, where: str, limits: Limits, pixels_left: int) -> tuple[int, int]:
     try:
-        size = examine(image, max_pixels=limits.picture_pixels, name=where).upright
+        size = examine(image, max_pixels=min(limits.picture_pixels, pixels_left), name=where).upright
     except PictureTooLarge as error:
-        raise Refusal(TOO_LARGE, str(error)) from None
+        if pixels_left >= limits.picture_pixels:
+            raise Refusal(TOO_LARGE, str(error)) from None
+        too_many = f"from here on the request's pictures have more than {limits.request_pixels:,} pixels together"
+        raise Refusal(TOO_LARGE, f"{where}: {too_many}; send fewer or smaller ones at once.") from None
     except InputError as error:
         raise Refusal(NOT_UNDERSTOOD, str(error)) from None
     width, height = size

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +11,39 @@ from transformers import PrinterCallback, set_seed
 from trl import SFTConfig as TrlSftConfig
 from trl import SFTTrainer
 
-from deepperception.artifacts.datasets import read_rows
+from deepperception.artifacts.checkpoints import Interface
 from deepperception.artifacts.manifest import Manifest
 from deepperception.artifacts.stage import Context, Outcome, once
 from deepperception.errors import InputError
 from deepperception.grounding import PromptName, Sample, completion, render, target_entity
 from deepperception.grounding.answers import answer_text
-from deepperception.inference.images import open_image
 from deepperception.sft.config import Arm, SftConfig
 from deepperception.training.arguments import common_arguments
 from deepperception.training.follow import Follower
-from deepperception.training.policy import Policy, backend_of, export, freeze_vision, load_policy
+from deepperception.training.policy import Policy, as_input, backend_of, export, freeze_vision, load_policy
+from deepperception.training.rows import TURNS, read_samples, to_dataset
 
 PROMPTS: dict[Arm, PromptName] = {"sft": "bare", "cot_sft": "r1"}
 
 
-def run(config: SftConfig, *, arm: Arm, model: Path, data: Path, out: Path, context: Context) -> Manifest:
-    """Fine-tunes the checkpoint in `model` on `data`/sft.parquet and writes a checkpoint artifact to `out`."""
+def run(
+    config: SftConfig,
+    *,
+    arm: Arm,
+    model: Path,
+    data: Path,
+    out: Path,
+    context: Context,
+    interface: Interface | None = None,
+) -> Manifest:
+    """Fine-tunes the checkpoint in `model` on `data`/sft.parquet and writes a checkpoint artifact to `out`.
+
+    `interface` takes the place of the checkpoint's own, all but the prompt, which the arm decides.
+    """
 
     def build(folder: Path) -> Outcome:
         set_seed(context.seed)
-        policy = load_policy(model)
+        policy = load_policy(model, interface)
         if config.freeze_vision:
             freeze_vision(policy.model)
         rows = training_rows(data / "sft.parquet", arm, policy.interface.box_step)
@@ -51,7 +62,7 @@ def run(config: SftConfig, *, arm: Arm, model: Path, data: Path, out: Path, cont
         kind="model",
         recipe_hash=context.recipe_hash,
         seed=context.seed,
-        inputs=context.inputs,
+        inputs={**context.inputs, "arm": arm, **as_input(interface)},
         progress=context.progress,
         build=build,
     )
@@ -59,21 +70,18 @@ def run(config: SftConfig, *, arm: Arm, model: Path, data: Path, out: Path, cont
 
 def training_rows(path: Path, arm: Arm, box_step: int) -> Dataset:
     """Conversations with their picture, in TRL's prompt and completion columns."""
-
-    def conversations() -> Iterator[dict[str, Any]]:
-        for number, sample in enumerate(read_rows(path)):
-            if arm == "cot_sft" and not sample.reasoning:
-                raise InputError(f"{path}, row {number}: there is no reasoning to learn; synthesize the data again.")
-            yield {
-                "images": [open_image(sample.image)],
+    rows: list[dict[str, Any]] = []
+    for number, sample in enumerate(read_samples(path), start=1):
+        if arm == "cot_sft" and not sample.reasoning:
+            raise InputError(f"{path}, row {number}: there is no reasoning to learn; synthesize the data again.")
+        rows.append(
+            {
+                "image": sample.image,
                 "prompt": [{"role": "user", "content": render(PROMPTS[arm], sample.question)}],
                 "completion": [{"role": "assistant", "content": reply(sample, arm, box_step)}],
             }
-
-    rows = list(conversations())
-    if not rows:
-        raise InputError(f"{path}: there are no rows to learn from; synthesize more.")
-    return Dataset.from_list(rows)
+        )
+    return to_dataset(rows, completion=TURNS)
 
 
 def reply(sample: Sample, arm: Arm, box_step: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -43,6 +43,21 @@ def encode(image: Image.Image, canvas: CanvasConfig) -> bytes:
     return file.getvalue()
 
 
+def refuse_unfit(photos: Iterable[Photo], layouts: Mapping[Layout, float], canvas: CanvasConfig) -> None:
+    """InputError, without composing anything, where compose() would refuse one of the photos."""
+    for photo in photos:
+        _box_of(photo)
+        for layout, weight in layouts.items():
+            if weight > 0:
+                arrange(layout, [photo.size], Random(0), canvas)
+
+
+def _box_of(photo: Photo) -> PixelBox:
+    if photo.box is None:
+        raise InputError(f"{photo.id}: the photo has no box of '{photo.entity}'; annotate it first.")
+    return photo.box
+
+
 def _fitted(photo: Photo, slot: Slot) -> Image.Image:
     picture = photo.load()
     if picture.size != photo.size:
@@ -56,9 +71,7 @@ def _fitted(photo: Photo, slot: Slot) -> Image.Image:
 
 
 def _moved(photo: Photo, slot: Slot) -> PixelBox:
-    if photo.box is None:
-        raise InputError(f"{photo.id}: the photo has no box of '{photo.entity}'; annotate it first.")
-    x1, y1, x2, y2 = photo.box
+    x1, y1, x2, y2 = _box_of(photo)
     width, height = photo.size
     # Multiplied first: the photo's own edge then falls on the slot's, to the last bit.
     return (

@@ -1,7 +1,8 @@
 """Photos in folders: CATEGORY/ENTITY/*.jpg, or ENTITY/*.jpg where the settings name the one category.
 
 An entity's pictures lie in its folder or in `images/` below it; its PASCAL VOC annotations beside the pictures or in
-`annotations/`. Underscores in folder names stand for spaces.
+`annotations/`. Underscores in folder names stand for spaces. Licences, readmes and hidden files may lie anywhere; every
+other file is counted among what was left out.
 """
 
 from __future__ import annotations
@@ -22,11 +23,17 @@ from deepperception.synthesis.voc import read_annotation, upright_box
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 _PICTURES, _ANNOTATIONS = "images", "annotations"
+_LICENCES = ("LICENSE", "LICENCE")
+_TEXTS = (*_LICENCES, "README", "NOTICE", "COPYING")
+_LEFT_BY_SYSTEMS = ("thumbs.db", "desktop.ini")
 
 SEVERAL = "holds several boxes of its entity"
 ANOTHER = "also shows another entity of its category"
 TWICE = "is the same file as another photo"
 FAULTY = "is faulty"
+MISPLACED = f"is a picture outside an entity's folder and its {_PICTURES}/"
+UNUSED = "is an annotation that no photo uses"
+UNKNOWN = f"is neither a picture ({', '.join(PICTURE_SUFFIXES)}) nor an annotation (.xml)"
 
 
 @dataclass(frozen=True)
@@ -87,6 +94,7 @@ class FolderSource:
             raise FaultyPhotos(list(faults.values()))
         for name in faults:
             self.left_out.add(FAULTY, name)
+        self._tally_strays(folders)
         yield from found
 
     def report(self) -> dict[str, Any]:
@@ -108,7 +116,8 @@ class FolderSource:
             folders = [folder for path in categories for folder in self._entities_in(path, _spoken(path.name))]
         for folder in folders:
             if not folder.pictures():
-                raise InputError(f"{folder.path}: this entity has no photos; add some, or remove the folder.")
+                kinds = ", ".join(PICTURE_SUFFIXES)
+                raise InputError(f"{folder.path}: this entity has no photos ({kinds}); add some, or remove the folder.")
         return folders
 
     def _entities_in(self, path: Path, category: str) -> list[_EntityFolder]:
@@ -162,14 +171,25 @@ class FolderSource:
             digest=hashlib.sha256(picture.read_bytes()).hexdigest(),
         )
 
-    def _name(self, picture: Path) -> str:
-        return picture.relative_to(self.root).as_posix()
+    def _tally_strays(self, folders: list[_EntityFolder]) -> None:
+        """Count the files that photos() never came to look at."""
+        pictures = {picture: folder.annotation_of(picture) for folder in folders for picture in folder.pictures()}
+        looked_at = {*pictures, *pictures.values()}
+        for file in _files_below(self.root):
+            if file in looked_at or file.stem.upper() in _TEXTS or file.name.lower() in _LEFT_BY_SYSTEMS:
+                continue
+            suffix = file.suffix.lower()
+            reason = MISPLACED if suffix in PICTURE_SUFFIXES else UNUSED if suffix == ".xml" else UNKNOWN
+            self.left_out.add(reason, self._name(file))
+
+    def _name(self, file: Path) -> str:
+        return file.relative_to(self.root).as_posix()
 
     def _licence(self, folder: _EntityFolder) -> str:
         """The first line of the nearest LICENSE file; "unknown" where there is none."""
         for place in (folder.path, folder.path.parent, self.root):
             for file in _visible(place):
-                if file.stem.upper() in ("LICENSE", "LICENCE") and file.is_file():
+                if file.stem.upper() in _LICENCES and file.is_file():
                     lines = file.read_text(encoding="utf-8", errors="replace").split("\n")
                     return next((line.strip() for line in lines if line.strip()), "unknown")
         return "unknown"
@@ -180,6 +200,17 @@ def _visible(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return sorted((path for path in folder.iterdir() if not path.name.startswith(".")), key=lambda path: path.name)
+
+
+def _files_below(folder: Path, entered: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """Every visible file, also behind links to folders; a link back to where it came from is not followed."""
+    if (real := folder.resolve()) in entered:
+        return
+    for path in _visible(folder):
+        if path.is_dir():
+            yield from _files_below(path, entered | {real})
+        else:
+            yield path
 
 
 def _spoken(folder_name: str) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,37 @@ from deepperception.artifacts.disk import write_text
 from deepperception.artifacts.manifest import Manifest
 from deepperception.artifacts.stage import Context, Outcome, once
 from deepperception.errors import InputError
-from deepperception.grounding import Sample
+from deepperception.grounding import Sample, Split
 from deepperception.progress import Bar
 from deepperception.synthesis.card import FileCounts, write_card
+from deepperception.synthesis.compose import refuse_unfit
 from deepperception.synthesis.config import SynthesisConfig
 from deepperception.synthesis.contact_sheet import write_contact_sheet
 from deepperception.synthesis.filter import Filter
-from deepperception.synthesis.pools import deal
+from deepperception.synthesis.pools import Pool, deal
 from deepperception.synthesis.reason import Explainer, open_teacher
 from deepperception.synthesis.rows import FILES, Row, RowMaker
 from deepperception.synthesis.sources import FaultyPhotos, Photo, Source, open_source
 
 _SHOWN_OF_EACH_FILE = 4
+_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Stock:
+    """The photos of a source, dealt to the splits. `left_out`: {reason: {"count": n, "examples": [name, ...]}}."""
+
+    photos: Sequence[Photo]
+    pools: Mapping[Split, Pool]
+    left_out: Mapping[str, Any]
+
+    def lines(self) -> Iterator[str]:
+        """How many photos there are, and what was left out: a line for each reason, with a few names."""
+        yield f"{len(self.photos):,} photos"
+        for reason, found in self.left_out.items():
+            names = ", ".join(found["examples"][:_NAMED])
+            more = ", ..." if found["count"] > _NAMED else ""
+            yield f"left out, {reason}: {found['count']:,} ({names}{more})"
 
 
 def run(config: SynthesisConfig, out: Path, context: Context, *, box_step: int) -> Manifest:
@@ -36,13 +56,12 @@ def run(config: SynthesisConfig, out: Path, context: Context, *, box_step: int) 
     refused.
     """
     source = open_source(config.source, context.seed)
-    photos = _checked_photos(source, out)
-    pools, left_over = deal(photos, config, context.seed)
-    left_out = source.report() | left_over.as_dict()
-    context.progress.say(f"{len(photos):,} photos to compose, {_said(left_out)}")
+    stock = _dealt(source, _checked_photos(source, out), config, context.seed)
+    photos = stock.photos
+    context.progress.say(f"{len(photos):,} photos to compose, {_said(stock.left_out)}")
 
     def build(folder: Path) -> Outcome:
-        maker = RowMaker(config, pools, context.seed)
+        maker = RowMaker(config, stock.pools, context.seed)
         teacher = open_teacher(config.teacher, box_step)
         explainer = Explainer(
             teacher, Filter(config.filter, _names(photos), box_step), config.teacher, box_step, context.seed
@@ -59,8 +78,8 @@ def run(config: SynthesisConfig, out: Path, context: Context, *, box_step: int) 
                 write_rows(folder / f"{name}.parquet", _counted(rows, counts[name], bar))
         card = {
             "files": {name: counts[name].as_dict() for name in FILES},
-            "photos": {split: pool.photo_count() for split, pool in pools.items()},
-            "left_out": left_out,
+            "photos": {split: pool.photo_count() for split, pool in stock.pools.items()},
+            "left_out": stock.left_out,
             "reasoning": explainer.counts(),
         }
         write_card(folder / "card.json", card)
@@ -79,6 +98,19 @@ def run(config: SynthesisConfig, out: Path, context: Context, *, box_step: int) 
         progress=context.progress,
         build=build,
     )
+
+
+def survey(config: SynthesisConfig, seed: int, *, box_step: int) -> Stock:
+    """All that `run` would find out before it composes the first picture; writes nothing. InputError as there."""
+    open_teacher(config.teacher, box_step)
+    source = open_source(config.source, seed)
+    return _dealt(source, list(source.photos()), config, seed)
+
+
+def _dealt(source: Source, photos: list[Photo], config: SynthesisConfig, seed: int) -> Stock:
+    pools, left_over = deal(photos, config, seed)
+    refuse_unfit(photos, config.layouts, config.canvas)
+    return Stock(photos, pools, source.report() | left_over.as_dict())
 
 
 def _checked_photos(source: Source, out: Path) -> list[Photo]:
@@ -123,7 +155,7 @@ def _first_of_each(folder: Path) -> Iterator[Sample]:
         yield from itertools.islice(read_rows(folder / f"{name}.parquet"), _SHOWN_OF_EACH_FILE)
 
 
-def _said(left_out: dict[str, Any]) -> str:
+def _said(left_out: Mapping[str, Any]) -> str:
     """What was left out, in words."""
     parts = [f"{found['count']:,} left out: {reason}" for reason, found in left_out.items()]
     return "; ".join(parts) or "none left out"

@@ -32,8 +32,8 @@ def read_annotation(path: Path) -> Annotation:
         root = parse(path, forbid_dtd=True).getroot()
     except ParseError as error:
         raise InputError(f"{path}: this is no well-formed XML ({error}); repair or remove it.") from None
-    except (DefusedXmlException, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+    except (DefusedXmlException, OSError, ValueError, LookupError) as error:  # LookupError: an encoding nobody knows
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise InputError(f"{path}: the annotation cannot be read ({reason}); replace it.") from None
     width, height = _number(root, "size/width", path, 0), _number(root, "size/height", path, 0)
     return Annotation(

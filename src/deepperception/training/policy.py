@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import transformers
 
 from deepperception.artifacts.checkpoints import Interface, read_interface, write_interface
+from deepperception.artifacts.curves import write_curves
 from deepperception.inference.loading import load_model
 from deepperception.inference.processor import load_processor, save_processor
-
-CURVES = "evidence/curves.jsonl"
 
 
 class Policy(NamedTuple):
@@ -23,14 +21,22 @@ class Policy(NamedTuple):
     interface: Interface
 
 
-def load_policy(folder: Path) -> Policy:
-    """The checkpoint of `folder` in fp32 (a GPU trains it under bf16 autocast), pictures bounded as it asks."""
+def load_policy(folder: Path, interface: Interface | None = None) -> Policy:
+    """The checkpoint of `folder` in fp32 (a GPU trains it under bf16 autocast), pictures bounded as it asks.
+
+    `interface` takes the place of the checkpoint's own.
+    """
     import torch
 
-    interface = read_interface(folder)
+    interface = interface or read_interface(folder)
     return Policy(
         load_model(folder, dtype=torch.float32), load_processor(folder, max_pixels=interface.max_pixels), interface
     )
+
+
+def as_input(interface: Interface | None) -> dict[str, str]:
+    """An interface given from outside, as an input of the artifact; the checkpoint's own is part of its digest."""
+    return {} if interface is None else {"interface": interface.model_dump_json(exclude={"prompt"})}
 
 
 def freeze_vision(model: Any) -> None:
@@ -43,9 +49,7 @@ def export(policy: Policy, folder: Path, *, prompt: str, curves: list[dict[str, 
     policy.model.save_pretrained(folder)
     save_processor(policy.processor, folder)
     write_interface(folder, policy.interface.model_copy(update={"prompt": prompt}))
-    path = folder / CURVES
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(point, sort_keys=True) + "\n" for point in curves), encoding="utf-8")
+    write_curves(folder, curves)
 
 
 def backend_of(policy: Policy) -> dict[str, Any]:
