@@ -102,9 +102,12 @@ def _kind(image: bytes) -> str:
 
 
 def _picture(infra: Infra, candidate: str) -> Sample:
-    """The first test case of an unseen category that the run's best model got right; else simply the first."""
+    """The first test case of an unseen category that the run's best model got right; else simply the first.
+
+    Right by both parsers: the service reads as the tolerant one, and the official one may find a box in the reasoning.
+    """
     cases = read_cases(infra.work_dir / f"evaluation-{candidate}-test")
-    liked = sorted(cases, key=lambda case: (not case.correct, case.seen))[0]
+    liked = sorted(cases, key=lambda case: (not (case.correct and case.robust_correct), case.seen))[0]
     samples = read_rows(infra.work_dir / "synthesis" / "test.parquet")
     return next(sample for sample in samples if sample.question_id == liked.question_id)
 
