@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +37,12 @@ def write_text(path: Path, text: str) -> None:
     """Write a small file: it is there whole, or it is as it was."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def discard(folder: Path) -> None:
+    """Delete a folder and all that it holds; a folder that is not there is as good."""
+    if folder.exists():
+        shutil.rmtree(folder)
 
 
 def sync(path: Path) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deepperception.artifacts.disk import is_full, locked, reporting_full_disk, sync
+from deepperception.artifacts.disk import discard, is_full, locked, reporting_full_disk, sync
 from deepperception.artifacts.manifest import (
     MANIFEST,
     Manifest,
@@ -70,15 +69,15 @@ def once(
     ):
         if _is_sealed(building, wanted):  # killed between the seal and the move
             _move(building, out, retired)
-        _discard(retired)
+        discard(retired)
         change = wanted.change_from(out)
         if change is None:
-            _discard(building)
+            discard(building)
             _say_reusing(out, progress)
             return read_manifest(out)
         if building.exists():
             progress.say("restarting: it was cut off")
-            _discard(building)
+            discard(building)
         elif change:
             progress.say(f"made again: {change}")
         manifest = _build_and_seal(building, wanted, build)
@@ -145,20 +144,15 @@ def _build_and_seal(building: Path, wanted: _Key, build: Callable[[Path], Outcom
         )
     except Exception as error:
         if is_full(error):
-            _discard(building)  # other leftovers may explain a failure; these only keep the disk full
+            discard(building)  # other leftovers may explain a failure; these only keep the disk full
         raise
 
 
 def _move(building: Path, out: Path, retired: Path) -> None:
     """Put the sealed folder in `out`'s place. A kill between the two renames leaves it for the next call to move."""
-    _discard(retired)
+    discard(retired)
     if out.exists():
         os.rename(out, retired)
     os.rename(building, out)
     sync(out.parent)
-    _discard(retired)
-
-
-def _discard(folder: Path) -> None:
-    if folder.exists():
-        shutil.rmtree(folder)
+    discard(retired)

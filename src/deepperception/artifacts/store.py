@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote, unquote, urlsplit
 
-from deepperception.artifacts.disk import locked, reporting_full_disk, sync
+from deepperception.artifacts.disk import discard, locked, reporting_full_disk, sync
 from deepperception.artifacts.manifest import MANIFEST, payload_digest, verify
 from deepperception.errors import InfrastructureError, InputError
 
@@ -84,16 +84,16 @@ class FolderStore:
         with reporting_full_disk(self.root), locked(incoming.with_suffix(".lock"), lambda: None):
             if self._is_intact(digest):
                 return self._ref(digest)
-            _discard(incoming)  # of a put that was killed
+            discard(incoming)  # of a put that was killed
             try:
                 _copy(folder, incoming, link=sealed)
                 if payload_digest(incoming) != digest:
                     raise InfrastructureError(f"{folder}: its copy in {self.root} came out different; check the disk.")
-                _discard(entry)  # damaged, or it would have been intact
+                discard(entry)  # damaged, or it would have been intact
                 entry.parent.mkdir(parents=True, exist_ok=True)
                 os.rename(incoming, entry)
             except BaseException:
-                _discard(incoming)  # half a copy would keep a full disk full
+                discard(incoming)  # half a copy would keep a full disk full
                 raise
             sync(entry.parent)
         return self._ref(digest)
@@ -123,9 +123,9 @@ class FolderStore:
             if not dry_run:
                 incoming = self._incoming / entry.name
                 with locked(incoming.with_suffix(".lock"), lambda: None):
-                    _discard(incoming)
+                    discard(incoming)
                     os.rename(entry, incoming)
-                    _discard(incoming)
+                    discard(incoming)
         return swept
 
     def _entry(self, digest: str) -> Path:
@@ -207,8 +207,3 @@ def _copy(folder: Path, target: Path, *, link: bool) -> None:
     shutil.copytree(folder, target, copy_function=place)
     for parent, _, _ in os.walk(target):
         sync(Path(parent))
-
-
-def _discard(folder: Path) -> None:
-    if folder.exists():
-        shutil.rmtree(folder)

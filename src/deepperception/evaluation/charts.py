@@ -39,7 +39,7 @@ def accuracy_chart(scores: Mapping[str, Mapping[str, Any]]) -> bytes:
         xs = [index - 0.4 + width * (place + 0.5) for index in range(len(scores))]
         _bars(axes, xs, [score.get(split, {}) for score in scores.values()], width, split)
     axes.set_xticks(range(len(scores)), list(scores), fontsize=11.5, color=INK)
-    axes.set_ylim(0, 1)
+    axes.set_ylim(0, 1.06)  # room for the figure above a full bar
     axes.set_xlim(-0.6, len(scores) - 0.4)
     axes.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1.0], ["0", "20", "40", "60", "80", "100 %"])
     axes.grid(axis="x", visible=False)
@@ -82,9 +82,8 @@ def _bars(axes: Axes, xs: Sequence[float], scores: Sequence[Mapping[str, Any]], 
     whiskers: dict[str, Any] = {"ecolor": INK, "elinewidth": 1.3, "capsize": 4, "capthick": 1.3}
     axes.errorbar(xs, heights, yerr=[below, above], fmt="none", zorder=3, **whiskers)
     for x, height, rise in zip(xs, heights, above, strict=True):
-        # Above the whisker, unless that would leave the chart.
-        top = min(height + rise + 0.015, 0.955)
-        axes.text(x, top, f"{100 * height:.1f}", ha="center", va="bottom", fontsize=10, color=INK, weight="bold")
+        label = f"{100 * height:.1f}"
+        axes.text(x, height + rise + 0.01, label, ha="center", va="bottom", fontsize=10, color=INK, weight="bold")
 
 
 def _figure(width: float, height: float) -> Figure:

@@ -26,7 +26,7 @@ def keep_learnable(
     Paper (v3), stage 2: four stochastic completions each; those with none or all right are dropped.
     InputError where fewer than `min_kept` are left.
     """
-    requests = [Request(render("r1", sample.question), sample.image) for sample in samples]
+    requests = [Request(render("r1", sample.question), sample.image, sample.question_id) for sample in samples]
     decoding = Decoding(max_new_tokens, config.temperature, config.samples, seed)
     kept: list[Sample] = []
     tally: Counter[int] = Counter()

@@ -67,14 +67,8 @@ def _take_in(source: Path, folder: Path, place: Workplace) -> Outcome:
     from deepperception.artifacts.manifest import MANIFEST
 
     shutil.copytree(source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
-    model = place.recipe.model
-    interface = Interface(
-        prompt=read_interface(source).prompt,
-        box_step=model.box_step,
-        max_pixels=model.max_pixels,
-        max_new_tokens=model.max_new_tokens,
-    )
-    write_interface(folder, interface)
+    asked = place.recipe.model.model_dump(exclude={"base"})
+    write_interface(folder, Interface(prompt=read_interface(source).prompt, **asked))
     return Outcome(counts={"bytes": sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())})
 
 

@@ -10,7 +10,7 @@ from deepperception.errors import InputError
 from deepperception.evaluation.drawing import RIGHT, Mark, draw_boxes
 from deepperception.grounding import question
 from deepperception.inference.engine import Engine
-from deepperception.inference.images import examine, open_image
+from deepperception.inference.images import MAX_ASPECT, examine, open_image
 from deepperception.serving.client import ask_server
 from deepperception.serving.finder import Finder, Prediction, Query
 
@@ -29,7 +29,7 @@ def predict(
     picture alone. InputError where the folder, the picture or the name cannot be used, InfrastructureError where the
     server does not answer.
     """
-    size = examine(image).upright
+    size = examine(image, max_aspect=MAX_ASPECT).upright
     question(entity)
     if draw is not None:
         _format_of(draw)

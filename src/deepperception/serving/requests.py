@@ -12,7 +12,7 @@ import orjson
 
 from deepperception.errors import InputError
 from deepperception.grounding import question
-from deepperception.inference.images import PictureTooLarge, examine
+from deepperception.inference.images import MAX_ASPECT, PictureTooLarge, PictureTooThin, examine
 from deepperception.serving.finder import Query
 
 NOT_UNDERSTOOD, TOO_LARGE, IMPOSSIBLE, BUSY, FAILED = 400, 413, 422, 429, 500
@@ -29,8 +29,6 @@ class Limits:
     picture_pixels: int = 50_000_000
     request_pixels: int = 100_000_000
     """Of all its pictures, which the engine holds decoded: up to four bytes a pixel, whatever their files weigh."""
-    picture_aspect: int = 200
-    """Longer side over shorter; Qwen-VL's resizing raises beyond it."""
     entity_characters: int = 200
     instances: int = 32
     waiting: int = 64
@@ -114,16 +112,14 @@ def _image(image: object, where: str, limits: Limits) -> bytes:
 
 def _size(image: bytes, where: str, limits: Limits, pixels_left: int) -> tuple[int, int]:
     try:
-        size = examine(image, max_pixels=min(limits.picture_pixels, pixels_left), name=where).upright
+        max_pixels = min(limits.picture_pixels, pixels_left)
+        return examine(image, max_pixels=max_pixels, max_aspect=MAX_ASPECT, name=where).upright
     except PictureTooLarge as error:
         if pixels_left >= limits.picture_pixels:
             raise Refusal(TOO_LARGE, str(error)) from None
         too_many = f"from here on the request's pictures have more than {limits.request_pixels:,} pixels together"
         raise Refusal(TOO_LARGE, f"{where}: {too_many}; send fewer or smaller ones at once.") from None
+    except PictureTooThin as error:
+        raise Refusal(IMPOSSIBLE, str(error)) from None
     except InputError as error:
         raise Refusal(NOT_UNDERSTOOD, str(error)) from None
-    width, height = size
-    if max(size) > limits.picture_aspect * min(size):
-        too_thin = f"at {width} x {height} the picture is over {limits.picture_aspect} times as long as wide"
-        raise Refusal(IMPOSSIBLE, f"{where}: {too_thin}; crop it.")
-    return size
