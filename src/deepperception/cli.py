@@ -13,7 +13,7 @@ from deepperception.arguments import PATH, Commands, checkpoint, context_of, tak
 from deepperception.errors import GateRefused
 from deepperception.grounding import PromptName
 from deepperception.infra import Infra, load_infra
-from deepperception.progress import Progress
+from deepperception.progress import Progress, show
 from deepperception.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -57,14 +57,12 @@ def run(recipe: Recipe, infra: Infra, out: Path) -> None:
     DIR/logs. Killed at any moment, the same command goes on from the last finished stage. A gate
     that lets no model pass is a result like another: it is said, and the exit code is 0.
     """
-    from rich.console import Console
-
     from deepperception.evaluation.table import render_table
     from deepperception.platform.local import run_pipeline
     from deepperception.platform.summary import metrics_by_label, tell
 
     summary = run_pipeline(recipe, infra, out)
-    Console().print(render_table(metrics_by_label(infra)))
+    show(render_table(metrics_by_label(infra)))
     click.echo(tell(summary, out))
 
 
@@ -158,8 +156,6 @@ def evaluate(
     Reads FILE and the checkpoint or the replies; writes metrics.json and cases.jsonl to --out. The paper asked with
     --prompt r1 --max-new-tokens 1500 --max-pixels 12845056; a checkpoint's own deepperception.json may say otherwise.
     """
-    from rich.console import Console
-
     from deepperception.artifacts import Context, read_metrics
     from deepperception.evaluation.config import EvaluationConfig
     from deepperception.evaluation.run import evaluate_model, evaluate_predictions
@@ -176,7 +172,7 @@ def evaluate(
         evaluate_predictions(benchmark, predictions, out, context, seen=categories)
     else:
         evaluate_model(config, benchmark, checkpoint(str(model)), out, context, seen=categories)
-    Console().print(render_table({str(model or predictions): read_metrics(out)}))
+    show(render_table({str(model or predictions): read_metrics(out)}))
     click.echo(f"written to {out}")
 
 
@@ -188,13 +184,11 @@ def compare(evaluation_a: Path, evaluation_b: Path) -> None:
 
     Case by case, by McNemar's test and the bootstrap. Reads two folders that `evaluate` wrote; writes nothing.
     """
-    from rich.console import Console
-
     from deepperception.evaluation.compare import compare as compared
     from deepperception.evaluation.compare import comparison_table
 
     comparison = compared(evaluation_a, evaluation_b)
-    Console().print(comparison_table(comparison, label_a=str(evaluation_a), label_b=str(evaluation_b)))
+    show(comparison_table(comparison, label_a=str(evaluation_a), label_b=str(evaluation_b)))
 
 
 @cli.command()

@@ -12,8 +12,18 @@ from typing import TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
+from rich.table import Table
 
 LINE_EVERY_S = 5.0
+WIDE_CHARACTERS = 200
+
+
+def show(table: Table) -> None:
+    """Print a result on standard output. In a pipe or a file its lines are as long as they need."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = WIDE_CHARACTERS  # for its 80, rich would cut the names
+    console.print(table)
 
 
 class Bar:

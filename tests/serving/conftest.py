@@ -26,6 +26,8 @@ START_S = 120
 class Server:
     port: int
     before_ready: dict[str, tuple[int, dict]]
+    slow: Path
+    log: Path
 
     @property
     def url(self) -> str:
@@ -93,7 +95,7 @@ def server(tmp_path_factory: pytest.TempPathFactory):
         stdout=log,
         stderr=log,
     )
-    running = Server(port, {})
+    running = Server(port, {}, folder / "slow", folder / "log")
 
     def listens() -> bool:
         assert process.poll() is None, (folder / "log").read_text()

@@ -1,6 +1,7 @@
 """Runs the real server around a scripted engine: scripted_server.py FOLDER PORT GATE.
 
-Loading lasts until the file GATE exists; a gate that holds "fail" makes it fail.
+Loading lasts until the file GATE exists; a gate that holds "fail" makes it fail. For the entity "slow" the
+engine writes a file of this name beside the gate and goes on once it was deleted.
 """
 
 import re
@@ -13,6 +14,8 @@ from deepperception.errors import DeepPerceptionError, InputError
 from deepperception.serving.requests import Limits
 from deepperception.serving.server import serve
 
+GATE = Path(sys.argv[3])
+SLOW = GATE.with_name("slow")
 LIMITS = Limits(
     body_bytes=400_000,
     picture_bytes=100_000,
@@ -28,10 +31,9 @@ class ScriptedEngine:
 
     def __init__(self, folder, *, max_pixels):
         self.backend = {"engine": "scripted"}
-        gate = Path(sys.argv[3])
-        while not gate.exists():
+        while not GATE.exists():
             time.sleep(0.05)
-        if gate.read_text() == "fail":
+        if GATE.read_text() == "fail":
             raise InputError("the weights do not fit the configuration; copy the checkpoint again.")
         self.calls, self.inside, self.most_inside, self.lock = 0, 0, 0, threading.Lock()
 
@@ -52,7 +54,9 @@ class ScriptedEngine:
         if entity == "crash":
             raise RuntimeError("out of memory at 0x7f")
         if entity == "slow":
-            time.sleep(0.5)
+            SLOW.touch()
+            while SLOW.exists():
+                time.sleep(0.05)
         if entity == "nothing":
             return "I see no such thing."
         about = f"call {self.calls} of {batch}, at once {self.most_inside}, {decoding.max_new_tokens} tokens"

@@ -40,18 +40,20 @@ def compare(a: Path, b: Path, *, seed: int = 0) -> dict[str, SplitComparison]:
 
 def comparison_table(comparison: Mapping[str, SplitComparison], *, label_a: str, label_b: str) -> Table:
     """What `deepperception compare` prints."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(title=f"A = {label_a}\nB = {label_b}", title_justify="left")
-    for heading in ("", "cases", "A", "B", "B - A (95 % interval)", "only A right", "only B right", "p (McNemar)"):
+    title = f"A = {label_a}\nB = {label_b}\nright in %, B - A with its 95 % interval, p by McNemar's exact test"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading in ("", "cases", "A", "B", "B - A", "only A", "only B", "p"):
         table.add_column(heading, justify="left" if not heading else "right")
     for split, row in comparison.items():
         low, high = row.gain_ci95
         table.add_row(
             split,
             str(row.cases),
-            f"{100 * row.accuracy_a:.1f} %",
-            f"{100 * row.accuracy_b:.1f} %",
+            f"{100 * row.accuracy_a:.1f}",
+            f"{100 * row.accuracy_b:.1f}",
             f"{100 * row.gain:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})",
             str(row.only_a),
             str(row.only_b),

@@ -17,7 +17,7 @@ def render_table(rows: Mapping[str, Mapping[str, Any]], *, title: str = TITLE) -
     from rich.table import Table
 
     table = Table(title=title, title_justify="left")
-    table.add_column("model")
+    table.add_column("model", overflow="fold")
     for split in SPLITS:
         table.add_column(f"{split} ({_cases(rows, split)})", justify="right")
     for label, metrics in rows.items():

@@ -117,7 +117,7 @@ def tell(summary: dict[str, Any], out: Path) -> str:
     prediction, promoted = summary["prediction"], summary["promoted"]
     said = f"box {prediction['box']}, reasoning: {prediction['reasoning']}"
     if prediction["box"] is None:
-        said = f"no box in its reply: {prediction['text']}"
+        said = f"no box in its reply: {prediction['text'] or '(empty)'}"
     return "\n".join(
         [
             f"promotion   {promoted['outcome']}: {promoted['reason']}; version {promoted['version']} is champion",

@@ -9,11 +9,13 @@ import asyncio
 import contextlib
 import logging
 import sys
+import warnings
 from collections.abc import Callable, Iterator, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from fastapi import Request
+from fastapi.exceptions import FastAPIDeprecationWarning
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -34,6 +36,7 @@ def _own_arguments_hidden() -> Iterator[None]:
 
 with _own_arguments_hidden():
     import kserve  # type: ignore[import-untyped]
+    from kserve.errors import ModelNotReady  # type: ignore[import-untyped]
     from kserve.model_server import app  # type: ignore[import-untyped]
 
 log = logging.getLogger("kserve.deepperception")
@@ -161,10 +164,17 @@ class BodyGuard:
         return Refusal(TOO_LARGE, f"the body is larger than {self._limit:,} bytes; send fewer or smaller pictures.")
 
 
+def _is_worth_a_line(record: logging.LogRecord) -> bool:
+    """KServe logs a traceback each time that a probe asks a model that still loads."""
+    return not (record.exc_info and isinstance(record.exc_info[1], ModelNotReady))
+
+
 def run_server(
     open_finder: Callable[[], Finder], *, host: str, port: int, limits: Limits, on_ready: Callable[[], None]
 ) -> None:
     """Serves until it is told to stop. `open_finder` loads the model, in a thread of its own."""
+    logging.getLogger("kserve").addFilter(_is_worth_a_line)
+    warnings.filterwarnings("ignore", category=FastAPIDeprecationWarning)  # of how KServe uses it
     app.add_middleware(BodyGuard, limits=limits)
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(HTTPException, _http_error)
