@@ -17,6 +17,7 @@ from deepperception.artifacts import check_checkpoint, read_manifest
 
 pytestmark = pytest.mark.e2e
 
+STAGES = ("base", "synthesis", "evaluation-base", "sft", "cot_sft", "grpo", "evaluation-grpo", "promotion", "report")
 COMMAND = [str(Path(sys.executable).with_name("deepperception")), "run"]
 SHARED = Path(os.environ.get("DEEPPERCEPTION_SHARED", Path(__file__).resolve().parents[3] / "shared"))
 SMALL = (
@@ -72,7 +73,7 @@ def test_a_run_leaves_scores_a_model_a_report_and_a_prediction(whole: Path) -> N
 
 def test_killed_in_stage_after_stage_it_goes_on_to_the_same_result(whole: Path, tmp_path: Path) -> None:
     out, screen = tmp_path / "run", tmp_path / "screen"
-    for stage in ("synthesis", "cot_sft", "grpo", "promotion"):
+    for stage in STAGES:
         with screen.open("w") as stream:
             process = subprocess.Popen(small(out), stdout=stream, stderr=stream)
             while f"{stage}: started" not in screen.read_text():
@@ -82,7 +83,7 @@ def test_killed_in_stage_after_stage_it_goes_on_to_the_same_result(whole: Path, 
             process.wait()
     last = subprocess.run(small(out), capture_output=True, text=True, check=False)
     assert last.returncode == 0, last.stderr
-    for stage in ("synthesis", "cot_sft", "grpo"):
+    for stage in STAGES[:-2]:
         assert f"{stage}: reusing" in last.stderr
     assert result(out) == result(whole)
 
