@@ -35,13 +35,21 @@ def test_a_foreign_checkpoint_is_asked_as_the_user_says(
     assert "made again" in evaluate(*command, *asked[:4], "--max-pixels", 6_272).stderr
 
 
-@pytest.mark.parametrize("option", [("--prompt", "r1"), ("--max-new-tokens", 5), ("--max-pixels", 12_544)])
+@pytest.mark.parametrize("option", [("--prompt", "r1"), ("--max-new-tokens", 5), ("--temperature", 0.5)])
 def test_replies_made_elsewhere_were_asked_for_already(option: tuple[str, str | int]) -> None:
     result = evaluate("--benchmark", "x", "--predictions", "y", "--out", "z", *option)
     assert result.exit_code == 2
-    assert "are for --model" in result.stderr
+    assert "is for --model" in result.stderr
 
 
-@pytest.mark.parametrize("option", [("--prompt", "r2"), ("--max-new-tokens", 0), ("--max-pixels", 100)])
+@pytest.mark.parametrize(
+    "option", [("--prompt", "r2"), ("--max-new-tokens", 0), ("--max-pixels", 100), ("--samples", 0)]
+)
 def test_settings_that_no_model_takes_are_usage(option: tuple[str, str | int]) -> None:
     assert evaluate("--benchmark", "x", "--model", "y", "--out", "z", *option).exit_code == 2
+
+
+def test_samples_without_chance_are_one_sentence() -> None:
+    result = evaluate("--benchmark", "x", "--model", "y", "--out", "z", "--samples", 2)
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert "need a temperature above 0" in result.stderr

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-from itertools import product
+from itertools import combinations, product
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepperception.statistics import mcnemar_exact, paired_bootstrap, wilson
+from deepperception.statistics import mcnemar_exact, paired_bootstrap, pass_at, wilson
 
 shares = st.integers(1, 2000).flatmap(lambda cases: st.tuples(st.integers(0, cases), st.just(cases)))
 
@@ -109,3 +109,18 @@ def test_bootstrap_in_pieces_is_the_bootstrap(monkeypatch):
 def test_bootstrap_refuses_what_has_no_pairs(a, b, resamples):
     with pytest.raises(ValueError, match=r"paired scores|not possible"):
         paired_bootstrap(a, b, seed=0, resamples=resamples)
+
+
+@pytest.mark.parametrize(
+    "k, correct, samples, chance",
+    [(1, 3, 4, 3 / 4), (4, 1, 4, 1), (4, 0, 4, 0), (2, 1, 4, 1 / 2), (2, 2, 4, 5 / 6), (3, 2, 4, 1)],
+)
+def test_pass_at_k_draws_without_putting_back(k, correct, samples, chance):
+    draws = list(combinations([True] * correct + [False] * (samples - correct), k))
+    assert pass_at(k, correct, samples) == pytest.approx(chance) == sum(map(any, draws)) / len(draws)
+
+
+@pytest.mark.parametrize("k, correct, samples", [(0, 0, 1), (2, 0, 1), (1, 2, 1), (1, -1, 1)])
+def test_impossible_counts_of_replies_are_refused(k, correct, samples):
+    with pytest.raises(ValueError, match="not possible"):
+        pass_at(k, correct, samples)

@@ -11,10 +11,11 @@ import click
 
 from deepperception.arguments import PATH, Commands, checkpoint, context_of, takes_infra, takes_recipe, trains
 from deepperception.errors import GateRefused
-from deepperception.grounding import PromptName
+from deepperception.grounding import DialogueName
 from deepperception.infra import Infra, load_infra
 from deepperception.progress import Progress, show
 from deepperception.recipe import Recipe
+from deepperception.settings import parse
 
 if TYPE_CHECKING:
     from deepperception.artifacts import Context, Interface, Manifest
@@ -144,9 +145,12 @@ def grpo(recipe: Recipe, model: Path, data: Path, out: Path, context: Context, i
 @click.option("--predictions", type=PATH, metavar="FILE", help='Or its replies: JSON lines {"question_id", "text"}.')
 @click.option("--seen", metavar="A,B,C", help="Categories that count as seen in training.")
 @click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True, metavar="N")
-@click.option("--prompt", type=click.Choice(get_args(PromptName)), help="In the place of the checkpoint's own.")
+@click.option("--prompt", type=click.Choice(get_args(DialogueName)), help="In the place of the checkpoint's own.")
 @click.option("--max-new-tokens", type=click.IntRange(1), metavar="N", help="In the place of the checkpoint's own.")
 @click.option("--max-pixels", type=click.IntRange(3_136), metavar="N", help="Per resized picture, likewise.")
+@click.option("--temperature", type=click.FloatRange(0), default=0.0, metavar="T", help="0, the default, is greedy.")
+@click.option("--samples", type=click.IntRange(1), default=1, metavar="K", help="Replies to each question.")
+@click.option("--sampling-seed", type=click.IntRange(0), default=0, metavar="N", help="Of the replies drawn.")
 @click.option("--out", type=PATH, required=True, metavar="DIR", help="The evaluation folder to write.")
 def evaluate(
     benchmark: Path, model: str | None, predictions: Path | None, seen: str | None, out: Path, **settings: Any
@@ -163,9 +167,9 @@ def evaluate(
 
     if (model is None) == (predictions is None):
         raise click.UsageError("give either --model or --predictions.")
-    config = EvaluationConfig(**settings)
-    if predictions is not None and config.model_dump(exclude_none=True).keys() - {"batch_size"}:
-        raise click.UsageError("--prompt, --max-new-tokens and --max-pixels are for --model; the replies are there.")
+    config = parse(settings, EvaluationConfig, where="evaluate")
+    if predictions is not None and config.model_copy(update={"batch_size": 64}) != EvaluationConfig():
+        raise click.UsageError("how to ask and to decode is for --model; with --predictions the replies are there.")
     context = Context(seed=0, progress=Progress("evaluate"), recipe_hash="", inputs={})
     categories = None if seen is None else [name.strip() for name in seen.split(",") if name.strip()]
     if predictions is not None:
@@ -179,7 +183,8 @@ def evaluate(
 @cli.command()
 @click.argument("evaluation_a", type=PATH)
 @click.argument("evaluation_b", type=PATH)
-def compare(evaluation_a: Path, evaluation_b: Path) -> None:
+@click.option("--anyway", is_flag=True, help="Though their benchmark, engine, number format or decoding differ.")
+def compare(evaluation_a: Path, evaluation_b: Path, anyway: bool) -> None:
     """Compare two evaluations of one benchmark.
 
     Case by case, by McNemar's test and the bootstrap. Reads two folders that `evaluate` wrote; writes nothing.
@@ -187,7 +192,7 @@ def compare(evaluation_a: Path, evaluation_b: Path) -> None:
     from deepperception.evaluation.compare import compare as compared
     from deepperception.evaluation.compare import comparison_table
 
-    comparison = compared(evaluation_a, evaluation_b)
+    comparison = compared(evaluation_a, evaluation_b, anyway=anyway)
     show(comparison_table(comparison, label_a=str(evaluation_a), label_b=str(evaluation_b)))
 
 

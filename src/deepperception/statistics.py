@@ -33,6 +33,16 @@ def wilson(correct: int, cases: int, confidence: float = 0.95) -> tuple[float, f
     return low, high
 
 
+def pass_at(k: int, correct: int, samples: int) -> float:
+    """The chance that one of `k` replies is right, where `correct` of `samples` replies were (Chen et al., 2021).
+
+    The unbiased estimate: drawing `k` of the replies without putting any back.
+    """
+    if not 1 <= k <= samples or not 0 <= correct <= samples:
+        raise ValueError(f"pass@{k} of {correct} right in {samples} replies is not possible")
+    return 1 - math.comb(samples - correct, k) / math.comb(samples, k)
+
+
 def mcnemar_exact(only_a: int, only_b: int) -> float:
     """Two-sided exact p-value that A and B are equally often right, from the cases that only one of them got right.
 

@@ -92,9 +92,12 @@ def test_the_prompt_is_each_models_own(write: Write) -> None:
         ({"decoding": {"samples": 4}}, "backend differs in decoding"),
     ],
 )
-def test_what_was_measured_otherwise_is_refused(write: Write, change: dict[str, Any], named: str) -> None:
+def test_what_was_measured_otherwise_is_refused_unless_it_is_wanted(
+    write: Write, tmp_path: Path, change: dict[str, Any], named: str
+) -> None:
     with pytest.raises(InputError, match=f"cannot be compared: their {named}"):
         paired(write("a", [case(0)]), write("b", [case(0)], **change))
+    assert len(paired(tmp_path / "a", tmp_path / "b", anyway=True)) == 1
 
 
 @pytest.mark.parametrize(

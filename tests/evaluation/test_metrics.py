@@ -36,14 +36,14 @@ SAMPLE = Sample(
     ],
 )
 def test_a_reply_is_read_in_both_ways(text, official, robust, why):
-    case = score(SAMPLE, text)
+    case = score(SAMPLE, [text])
     assert (case.correct, case.robust_correct) == (official, robust), why
     json.dumps(case.official, allow_nan=False)
 
 
 def test_no_reply_is_wrong_and_told_from_an_empty_one():
-    assert (score(SAMPLE, None).form, score(SAMPLE, "").form) == ("missing", "none")
-    assert not score(SAMPLE, None).correct
+    assert (score(SAMPLE, []).form, score(SAMPLE, [""]).form) == ("missing", "none")
+    assert not score(SAMPLE, []).correct
 
 
 def case(iou: float, *, category: str, seen: bool, form: str = "pairs", robust_iou: float | None = None) -> Case:
@@ -91,3 +91,17 @@ def test_the_layout_is_the_contracts():
 def test_a_split_without_cases_has_no_accuracy():
     unseen = metrics([case(1, category="bird", seen=True)], benchmark={}, backend={})["official"]["unseen"]
     assert unseen == {"cases": 0, "correct": 0, "accuracy": None, "accuracy_ci95": [0.0, 1.0], "mean_iou": None}
+
+
+def test_all_replies_to_a_question_count_beside_the_first():
+    right, wrong = "kite(100,100),(300,300)", "I see no kite."
+    cases = [score(SAMPLE, [wrong, right, right, wrong]), score(SAMPLE, [right, right, right, right])]
+    content = metrics(cases, benchmark={}, backend={})
+    assert content["official"]["all"]["correct"] == 1, "the first reply is the answer"
+    sampled = content["sampled"]["all"]
+    assert (sampled["samples"], sampled["accuracy"]) == (4, 0.75)
+    assert sampled["pass_at"] == {"1": 0.75, "2": pytest.approx((5 / 6 + 1) / 2), "4": 1}
+    assert content["sampled"]["unseen"]["accuracy"] is None
+    low, high = sampled["accuracy_ci95"]
+    assert 0.5 <= low <= 0.75 <= high <= 1
+    assert "sampled" not in metrics([score(SAMPLE, [right])], benchmark={}, backend={})

@@ -12,6 +12,7 @@ from deepperception.errors import InputError
 from deepperception.evaluation.config import EvaluationConfig
 from deepperception.evaluation.run import evaluate_model, evaluate_predictions
 from deepperception.inference.engine import Decoding
+from deepperception.settings import parse
 
 from .conftest import MadeUpModel, make_checkpoint, make_context, make_sample
 
@@ -248,3 +249,45 @@ def test_line_breaks_inside_a_reply_end_no_row(benchmark, tmp_path):
 def test_a_file_that_cannot_be_read_is_said(benchmark, tmp_path):
     with pytest.raises(InputError, match=r"nowhere\.jsonl: cannot be read"):
         evaluate_predictions(benchmark, tmp_path / "nowhere.jsonl", tmp_path / "out", make_context())
+
+
+class Talkative(MadeUpModel):
+    """Replies as often as it is asked to, and remembers how."""
+
+    def generate(self, requests, decoding):
+        self.asked = getattr(self, "asked", []) + [(request, decoding) for request in requests]
+        for replies in super().generate(requests, decoding):
+            yield replies + ["nothing"] * (decoding.samples - 1)
+
+
+def test_several_replies_are_drawn_scored_and_read_back(evaluate, benchmark, tmp_path):
+    drawn = EvaluationConfig(temperature=0.7, samples=3, sampling_seed=5, batch_size=20)
+    manifest, model = evaluate(drawn, model=Talkative(benchmark, seen=1, unseen=1))
+    assert manifest.backend["decoding"] == {"max_new_tokens": 77, "temperature": 0.7, "samples": 3, "seed": 5}
+    assert len({decoding.seed for _, decoding in model.asked}) == 3, "each batch has chances of its own"
+    case = read_cases(tmp_path / "out")[0]
+    assert [other.text for other in case.others] == ["nothing", "nothing"]
+    assert case.right_replies == 1
+    sampled = read_metrics(tmp_path / "out")["sampled"]["all"]
+    assert (sampled["accuracy"], sampled["pass_at"]["3"]) == (pytest.approx(1 / 3), 1)
+
+    log = io.StringIO()
+    evaluate(drawn.model_copy(update={"batch_size": 7}), model=Talkative(benchmark, seen=1, unseen=1), log=log)
+    assert "made again" in log.getvalue(), "another size of batch draws other replies"
+
+
+def test_a_description_comes_first_where_the_prompt_wants_one(evaluate, benchmark, tmp_path):
+    _, model = evaluate(EvaluationConfig(prompt="cot-kvg"), model=Talkative(benchmark, seen=1, unseen=1))
+    described, asked = model.asked[0][0], model.asked[CASES][0]
+    assert described.before == () and described.text.startswith("Which object in this image is")
+    ((question, reply),) = asked.before
+    assert question == described.text
+    assert asked.text.startswith("Based on the description") and asked.image == described.image
+    case = read_cases(tmp_path / "out")[0]
+    assert case.description == reply
+    assert case.correct
+
+
+def test_the_same_reply_several_times_is_refused():
+    with pytest.raises(InputError, match="need a temperature above 0"):
+        parse({"samples": 2}, EvaluationConfig, where="evaluate")

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepperception.errors import InputError
-from deepperception.grounding import entity_of, question, render
+from deepperception.grounding import entity_of, question, render, turns
 
 names = st.text(min_size=1).filter(lambda name: name.strip() and "<|" not in name and not name.endswith("<"))
 
@@ -39,6 +39,15 @@ def test_prompts():
     assert render("r1", "Q") == (
         "Q  Output the thinking process in <think> </think> and final answer (bounding box) in <answer> </answer> tags."
     ), "two spaces before Output"
+    assert render("qwen3-vl", "Q") == "Q, output its bbox coordinates using JSON format."
+    assert render("cot-normal", "Q") == "Q. Let's think step by step"
+
+
+def test_a_question_takes_one_turn_or_a_description_first():
+    assert turns("r1", "Q") == (render("r1", "Q"),)
+    described, asked = turns("cot-kvg", question("kite"))
+    assert described.startswith("Which object in this image is <|object_ref_start|>kite<|object_ref_end|>? Give a")
+    assert asked == f"Based on the description, find {question('kite').removeprefix('Find ')}"
 
 
 def test_an_unknown_prompt_names_the_known_ones():

@@ -42,6 +42,16 @@ def test_a_batch_answers_as_one_by_one(engine: TransformersEngine, requests: lis
     assert len({replies[0] for replies in together}) > 1, "equal replies to everything would prove nothing"
 
 
+def test_a_second_turn_follows_the_first(engine: TransformersEngine, requests: list[Request]) -> None:
+    said = Request("And now?", requests[0].image, before=(("Which one?", "The left one."),))
+    prompt = engine._prompt(said)
+    assert prompt.count("<|image_pad|>") == 1
+    parts = ["<|image_pad|>", "Which one?", "assistant", "The left one.", "And now?", "assistant"]
+    places = [prompt.index(part) for part in parts[:-1]] + [prompt.rindex(parts[-1])]
+    assert places == sorted(places)
+    assert next(iter(engine.generate([said], GREEDY))) != next(iter(engine.generate([requests[0]], GREEDY)))
+
+
 def test_samples_follow_the_seed(engine: TransformersEngine, requests: list[Request]) -> None:
     def draw(seed: int) -> list[list[str]]:
         return list(engine.generate(requests[:3], Decoding(12, temperature=1.0, samples=4, seed=seed)))

@@ -19,6 +19,14 @@ IOU_THRESHOLD = 0.5
 Corners = tuple[float, float, float, float]
 
 
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One more reply to a question, by the official parser."""
+
+    text: str
+    official_iou: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     """One question, what the model said, and how both parsers read it. Boxes in the 0-1000 frame."""
@@ -36,11 +44,20 @@ class Case:
     robust_iou: float
     form: str
     """Which of the tolerant parser's forms matched."""
+    others: tuple[Reply, ...] = ()
+    """Where several replies were drawn: all but the first."""
+    description: str | None = None
+    """What the model said before, where it was asked for a description first."""
 
     @property
     def correct(self) -> bool:
         """By the official parser, which is what gates and tables go by."""
         return self.official_iou >= IOU_THRESHOLD
+
+    @property
+    def right_replies(self) -> int:
+        """How many of all replies are right, by the official parser."""
+        return self.correct + sum(other.official_iou >= IOU_THRESHOLD for other in self.others)
 
     @property
     def robust_correct(self) -> bool:
@@ -115,13 +132,14 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     return metrics
 
 
-def paired(a: Path, b: Path) -> Paired:
+def paired(a: Path, b: Path, *, anyway: bool = False) -> Paired:
     """Align two evaluation folders case by case.
 
     InputError where they cannot be compared: another benchmark, engine, version, dtype or decoding would be measured
-    along with the model. The prompt may differ, because it is each model's own.
+    along with the model, unless `anyway`. The prompt may differ, because it is each model's own.
     """
-    _refuse_unlike(a, b)
+    if not anyway:
+        _refuse_unlike(a, b)
     cases_a, cases_b = read_cases(a), read_cases(b)
     by_id = {case.question_id: case for case in cases_b}
     ids_a = {case.question_id for case in cases_a}
@@ -145,7 +163,7 @@ def _refuse_unlike(a: Path, b: Path) -> None:
         if value_a != value_b:
             raise InputError(
                 f"{a} and {b} cannot be compared: their {part} differs in {key} ({value_a} and {value_b}); "
-                "score both models on the same file with the same engine and settings."
+                "score both models on the same file with the same engine and settings, or compare them --anyway."
             )
 
 
@@ -157,7 +175,8 @@ def _case(row: Any) -> Case:
         raise ValueError(f"unknown key '{min(unknown)}'")
     robust = row["robust"]
     boxes = {"target": _corners(row["target"]), "official": _corners(row["official"])}
-    return Case(**{**row, **boxes, "robust": None if robust is None else _corners(robust)})
+    others = tuple(Reply(**other) for other in row.get("others", ()))
+    return Case(**{**row, **boxes, "robust": None if robust is None else _corners(robust), "others": others})
 
 
 def _corners(values: Sequence[float]) -> Corners:

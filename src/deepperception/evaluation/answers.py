@@ -11,21 +11,31 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from deepperception.errors import InputError
-from deepperception.grounding import PromptName, Sample, render
+from deepperception.grounding import DialogueName, Sample, turns
 from deepperception.inference.engine import Decoding, Engine, Request
 
 _NAMED = 5
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back to one question."""
+
+    replies: Sequence[str] = ()
+    """The first one is scored as the answer; none at all counts as wrong."""
+    description: str | None = None
+    """What the model said before, where it was asked for a description first."""
+
+
 class Answers(Protocol):
-    """Replies to samples, in their order; None where there is none."""
+    """Replies to samples, in their order."""
 
     @property
     def backend(self) -> Mapping[str, Any]:
         """What made the replies, as metrics.json names it."""
         ...
 
-    def texts(self, samples: Sequence[Sample]) -> Iterator[str | None]: ...
+    def to(self, samples: Sequence[Sample]) -> Iterator[Answer]: ...
 
     def finish(self) -> Mapping[str, Any]:
         """Called after the last sample: what is worth noting beside the scores."""
@@ -36,28 +46,47 @@ class Answers(Protocol):
 class Manner:
     """How a model is asked; scores record it."""
 
-    prompt: PromptName
+    prompt: DialogueName
     decoding: Decoding
     max_pixels: int
     """Per picture, after resizing."""
 
 
 class ModelAnswers:
-    """Asks an engine, one reply a question. `benchmark` is where an error finds a picture that cannot be read."""
+    """Asks an engine. `benchmark` is where an error finds a picture that cannot be read."""
 
     def __init__(self, engine: Engine, manner: Manner, benchmark: Path) -> None:
         self.engine, self.manner, self.benchmark = engine, manner, benchmark
+        self._calls = 0
 
     @property
     def backend(self) -> Mapping[str, Any]:
         return {**self.engine.backend, **dataclasses.asdict(self.manner)}
 
-    def texts(self, samples: Sequence[Sample]) -> Iterator[str]:
-        for replies in self.engine.generate([self._request(sample) for sample in samples], self.manner.decoding):
-            yield replies[0]
+    def to(self, samples: Sequence[Sample]) -> Iterator[Answer]:
+        dialogues = [turns(self.manner.prompt, sample.question) for sample in samples]
+        requests = [self._request(sample, texts[0]) for sample, texts in zip(samples, dialogues, strict=True)]
+        if len(dialogues[0]) == 1:
+            for replies in self.engine.generate(requests, self._decoding(self.manner.decoding.samples)):
+                yield Answer(replies)
+            return
+        described = [replies[0] for replies in self.engine.generate(requests, self._decoding(1))]
+        asked = [
+            dataclasses.replace(request, text=texts[1], before=((texts[0], description),))
+            for request, texts, description in zip(requests, dialogues, described, strict=True)
+        ]
+        answers = self.engine.generate(asked, self._decoding(self.manner.decoding.samples))
+        yield from map(Answer, answers, described)
 
-    def _request(self, sample: Sample) -> Request:
-        text = render(self.manner.prompt, sample.question)
+    def _decoding(self, samples: int) -> Decoding:
+        decoding = dataclasses.replace(self.manner.decoding, samples=samples)
+        if decoding.temperature == 0:
+            return decoding
+        # Each call draws with a seed of its own, or the same chances would befall every batch.
+        self._calls += 1
+        return dataclasses.replace(decoding, seed=decoding.seed * 1_000_003 + self._calls)
+
+    def _request(self, sample: Sample, text: str) -> Request:
         return Request(text, sample.image, name=f"{self.benchmark}, question_id {sample.question_id!r}")
 
     def finish(self) -> Mapping[str, Any]:
@@ -81,13 +110,13 @@ class FileAnswers:
     def backend(self) -> Mapping[str, Any]:
         return dict.fromkeys(("version", "dtype", "prompt", "decoding", "max_pixels")) | {"engine": "predictions"}
 
-    def texts(self, samples: Sequence[Sample]) -> Iterator[str | None]:
+    def to(self, samples: Sequence[Sample]) -> Iterator[Answer]:
         for sample in samples:
             _, text = self._rows.get(sample.question_id, (0, None))
             if text is None:
                 self._missing.append(sample.question_id)
             self._unused.pop(sample.question_id, None)
-            yield text
+            yield Answer() if text is None else Answer((text,))
 
     def finish(self) -> Mapping[str, Any]:
         if self._unused:

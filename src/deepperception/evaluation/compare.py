@@ -28,12 +28,13 @@ class SplitComparison:
     p: float
 
 
-def compare(a: Path, b: Path, *, seed: int = 0) -> dict[str, SplitComparison]:
+def compare(a: Path, b: Path, *, seed: int = 0, anyway: bool = False) -> dict[str, SplitComparison]:
     """Evaluation folders A and B, by split ("all", "seen", "unseen"; those with cases), on the official scores.
 
-    InputError where they were not measured alike: another benchmark, engine, version, number format or decoding.
+    InputError where they were not measured alike (another benchmark file, engine, version, number format or decoding),
+    unless `anyway`; and where they do not answer the same questions.
     """
-    pairs = paired(a, b)
+    pairs = paired(a, b, anyway=anyway)
     splits = {"all": pairs, "seen": pairs.where(seen=True), "unseen": pairs.where(seen=False)}
     return {name: _compared(split, seed) for name, split in splits.items() if len(split)}
 

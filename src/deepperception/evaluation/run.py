@@ -45,10 +45,10 @@ def evaluate_model(
 ) -> Manifest:
     """Scores a checkpoint folder on a benchmark file: metrics.json and cases.jsonl in `out`.
 
-    Prompt, reply length and picture size are the model's own (its interface file) unless `config` says otherwise;
-    decoding is greedy. The result is used again for the same benchmark, model, backend and manner of asking,
-    whatever else the recipe changes. `seen` replaces the benchmark's own word on which categories are seen.
-    `open_engine` replaces the transformers engine and is called as that is; `backend` is then what its engine records.
+    Prompt, reply length and picture size are the model's own (its interface file) unless `config` says otherwise. The
+    result is used again for the same benchmark, model, backend and manner of asking, whatever else the recipe changes.
+    `seen` replaces the benchmark's own word on which categories are seen. `open_engine` replaces the transformers
+    engine and is called as that is; `backend` is then what its engine records.
     """
     check_checkpoint(model)
     manner = _manner(config, read_interface(model))
@@ -67,7 +67,7 @@ def evaluate_model(
         context,
         inputs={"benchmark": file_digest(benchmark), "model": _model_digest(model)},
         # Comparing demands equal backends: scores of half a run made on another machine must be made again.
-        asked={**dataclasses.asdict(manner), "backend": dict(backend or {})},
+        asked={**dataclasses.asdict(manner), "backend": dict(backend or {}), **_chance(config)},
         batch_size=config.batch_size,
         seen=seen,
     )
@@ -137,8 +137,8 @@ def _scored(
     rows = _unique(read_rows(benchmark, seen=seen), benchmark)
     with context.progress.track(count_rows(benchmark), f"scoring {benchmark.stem}") as bar:
         while batch := list(itertools.islice(rows, batch_size)):
-            for sample, text in zip(batch, answers.texts(batch), strict=True):
-                case = score(sample, text)
+            for sample, answer in zip(batch, answers.to(batch), strict=True):
+                case = score(sample, answer.replies, description=answer.description)
                 done += 1
                 right += case.correct
                 bar.advance(note=f"accuracy {right / done:.3f}")
@@ -162,9 +162,19 @@ def _unique(rows: Iterator[Sample], benchmark: Path) -> Iterator[Sample]:
 def _manner(config: EvaluationConfig, interface: Interface) -> Manner:
     return Manner(
         prompt=config.prompt or interface.prompt,
-        decoding=Decoding(max_new_tokens=config.max_new_tokens or interface.max_new_tokens),
+        decoding=Decoding(
+            max_new_tokens=config.max_new_tokens or interface.max_new_tokens,
+            temperature=config.temperature,
+            samples=config.samples,
+            seed=config.sampling_seed,
+        ),
         max_pixels=config.max_pixels or interface.max_pixels,
     )
+
+
+def _chance(config: EvaluationConfig) -> dict[str, Any]:
+    """What else decides which replies are drawn: a batch shares its stream of chances."""
+    return {"batch_size": config.batch_size} if config.temperature > 0 else {}
 
 
 def _transformers_engine() -> Callable[..., Engine]:

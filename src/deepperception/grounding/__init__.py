@@ -3,12 +3,13 @@
 from deepperception.grounding.answers import Parsed, answer_text, completion, parse, target_box, target_entity
 from deepperception.grounding.boxes import Box, raw_iou
 from deepperception.grounding.official import official_box
-from deepperception.grounding.prompts import PromptName, entity_of, question, render
+from deepperception.grounding.prompts import DialogueName, PromptName, entity_of, question, render, turns
 from deepperception.grounding.robust import robust_box
 from deepperception.grounding.samples import Object, Sample, Source, Split
 
 __all__ = [
     "Box",
+    "DialogueName",
     "Object",
     "Parsed",
     "PromptName",
@@ -26,4 +27,5 @@ __all__ = [
     "robust_box",
     "target_box",
     "target_entity",
+    "turns",
 ]

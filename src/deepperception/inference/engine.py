@@ -9,14 +9,16 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One user turn: `image` is the encoded file (JPEG, PNG, ...), `text` the words beside it.
+    """A user's turn: `image` is the encoded file (JPEG, PNG, ...), `text` the words of the turn.
 
-    `name` is what an error calls the picture.
+    `name` is what an error calls the picture. `before` are the turns that led here, each (what the user said, what the
+    model replied); the picture was shown with the first of them, and else is shown with `text`.
     """
 
     text: str
     image: bytes
     name: str = "the picture"
+    before: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,7 @@ class TransformersEngine:
             self.model.train(was_training)
 
     def _replies(self, requests: Sequence[Request], decoding: Decoding) -> list[list[str]]:
-        texts = [self._prompt(request.text) for request in requests]
+        texts = [self._prompt(request) for request in requests]
         images = [[open_image(each.image, max_aspect=MAX_ASPECT, name=each.name)] for each in requests]
         inputs = self.processor(text=texts, images=images, padding=True, return_tensors="pt").to(self.model.device)
         sampling = {"do_sample": True, "temperature": decoding.temperature, "top_k": 0, "top_p": 1.0}
@@ -68,6 +68,11 @@ class TransformersEngine:
         replies = self.processor.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
         return [replies[first : first + decoding.samples] for first in range(0, len(replies), decoding.samples)]
 
-    def _prompt(self, text: str) -> str:
-        content = [{"type": "image"}, {"type": "text", "text": text}]
-        return self.processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+    def _prompt(self, request: Request) -> str:
+        said = [text for turn in request.before for text in turn] + [request.text]
+        turns: list[dict[str, Any]] = [
+            {"role": "assistant" if number % 2 else "user", "content": [{"type": "text", "text": text}]}
+            for number, text in enumerate(said)
+        ]
+        turns[0]["content"].insert(0, {"type": "image"})
+        return self.processor.apply_chat_template(turns, add_generation_prompt=True)
