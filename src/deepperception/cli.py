@@ -162,6 +162,7 @@ def evaluate(
     """
     from deepperception.artifacts import Context, read_metrics
     from deepperception.evaluation.config import EvaluationConfig
+    from deepperception.evaluation.published import published_for, published_table
     from deepperception.evaluation.run import evaluate_model, evaluate_predictions
     from deepperception.evaluation.table import render_table
 
@@ -176,7 +177,10 @@ def evaluate(
         evaluate_predictions(benchmark, predictions, out, context, seen=categories)
     else:
         evaluate_model(config, benchmark, checkpoint(str(model)), out, context, seen=categories)
-    show(render_table({str(model or predictions): read_metrics(out)}))
+    metrics = read_metrics(out)
+    show(render_table({str(model or predictions): metrics}))
+    if rows := published_for(metrics):
+        show(published_table(rows))
     click.echo(f"written to {out}")
 
 

@@ -6,7 +6,15 @@ import pytest
 from PIL import Image
 
 from deepperception.artifacts import read_metrics
-from deepperception.evaluation.charts import SPLIT_COLOURS, Curve, accuracy_chart, curve_chart, running_mean
+from deepperception.evaluation.charts import (
+    LINE_COLOURS,
+    SPLIT_COLOURS,
+    Curve,
+    accuracy_chart,
+    category_chart,
+    curve_chart,
+    running_mean,
+)
 
 
 def colours(png: bytes) -> set:
@@ -30,6 +38,13 @@ def test_a_split_without_cases_is_left_out(scores):
     seen_only = colours(accuracy_chart({label: {**score, "unseen": empty} for label, score in scores.items()}))
     assert SPLIT_COLOURS["seen"] in seen_only
     assert SPLIT_COLOURS["unseen"] not in seen_only
+
+
+def test_categories_have_a_colour_for_each_model(scores):
+    assert set(LINE_COLOURS[: len(scores)]) <= colours(category_chart(scores))
+    assert category_chart(scores) == category_chart(scores)
+    partial = {**scores, "New": {**scores["Base"], "categories": {}}}
+    category_chart(partial)
 
 
 @pytest.mark.parametrize("name", ["名前", "$x_1", "a\nb", ""])

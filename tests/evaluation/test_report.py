@@ -10,6 +10,7 @@ from PIL import Image
 from deepperception.artifacts import read_cases, read_manifest
 from deepperception.errors import InputError
 from deepperception.evaluation.gallery import choose
+from deepperception.evaluation.published import published
 from deepperception.evaluation.report import Arm, Inputs, Promotion, run, write_report
 
 from .conftest import evaluated, make_context
@@ -102,10 +103,11 @@ def test_the_page_needs_nothing_beside_it_and_tells_everything(rendered):
     assert all(picture["src"].startswith("data:image/png;base64,") and picture["alt"] for picture in page.pictures)
     assert not re.search(r"""(?:src|href)=["'](?!data:)|url\(|@import""", html)
     assert "script" not in page.tags
-    assert len(page.pictures) == 3 + 12
+    assert len(page.pictures) == 4 + 12
     for told in (
         "a recipe", "Direct SFT", "promoted", "it is better", "+50.0 points", "p = 3.2e-06", "1,234", "steps 60",
         "several boxes of its entity", "5 refused: too long", "boxed the", "A Vudar is", "no box in the reply",
+        "was asked for",
     ):  # fmt: skip
         assert told in page.text, told
 
@@ -113,6 +115,7 @@ def test_the_page_needs_nothing_beside_it_and_tells_everything(rendered):
 def test_the_pictures_lie_beside_it(rendered):
     assert {path.name for path in rendered.glob("*.png")} == {
         "accuracy.png",
+        "categories.png",
         "loss.png",
         "reward.png",
         "predictions.png",
@@ -180,3 +183,14 @@ def test_a_report_of_a_perfect_model_can_be_drawn(benchmark, tmp_path, monkeypat
     (tmp_path / "out").mkdir()
     shown = write_report(Inputs("x", 0, [Arm("Base", folder)], "Base", benchmark), tmp_path / "out")
     assert [card.verdict for card in shown] == ["right, IoU 1.00"] * 12
+
+
+def test_published_figures_stand_in_a_section_of_their_own_on_their_benchmark_only(
+    inputs, rendered, tmp_path, monkeypatch
+):
+    assert "arXiv 2503.12797" not in (rendered / "report.html").read_text()
+    monkeypatch.setattr("deepperception.evaluation.report.published_for", lambda metrics: published())
+    write_report(inputs, tmp_path)
+    page = Page((tmp_path / "report.html").read_text())
+    assert "not measured here" in page.text
+    assert page.text.index("68.41 %") > page.text.index("not measured here") > page.text.index("tolerant reading")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +46,46 @@ def accuracy_chart(scores: Mapping[str, Mapping[str, Any]]) -> bytes:
     _titled(axes, "Accuracy at IoU ≥ 0.5", "bars: share of cases right; whiskers: 95 % Wilson intervals")
     if splits:
         axes.legend(loc="lower right", bbox_to_anchor=(1, 1.02), ncols=2, frameon=False, fontsize=10.5)
+    return _png(figure)
+
+
+def category_chart(scores: Mapping[str, Mapping[str, Any]], unseen: Collection[str] = ()) -> bytes:
+    """A row a category, a dot and its 95 % interval a model; the `unseen` categories come last and are marked.
+
+    `scores`: model label -> one reading of metrics.json.
+    """
+    known = {name for score in scores.values() for name in score["categories"]}
+    names = sorted(known, key=lambda name: (name in unseen, name))
+    figure = _figure(9.0, 1.4 + 0.12 * len(names) * (len(scores) + 1))
+    axes = figure.add_subplot()
+    for place, ((label, score), colour) in enumerate(zip(scores.items(), _cycle(len(scores)), strict=True)):
+        found = [(row, score["categories"][name]) for row, name in enumerate(names) if name in score["categories"]]
+        ys = [row + 0.7 * ((place + 0.5) / len(scores) - 0.5) for row, _ in found]
+        xs = [each["accuracy"] for _, each in found]
+        spans = [each["accuracy_ci95"] for _, each in found]
+        errors = [[x - low for x, (low, _) in zip(xs, spans, strict=True)]]
+        errors.append([high - x for x, (_, high) in zip(xs, spans, strict=True)])
+        bars: dict[str, Any] = {
+            "fmt": "o",
+            "color": colour,
+            "markersize": 5,
+            "elinewidth": 1.3,
+            "capsize": 2,
+            "clip_on": False,
+        }
+        axes.errorbar(xs, ys, xerr=[[max(e, 0.0) for e in side] for side in errors], label=label, **bars)
+    marked = [f"{name} (unseen)" if name in unseen else name for name in names]
+    axes.set_yticks(range(len(names)), marked, fontsize=10.5, color=INK)
+    axes.set_yticks([row + 0.5 for row in range(len(names) - 1)], minor=True)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_xlim(0, 1)
+    axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1.0], ["0", "20", "40", "60", "80", "100 %"])
+    _titled(axes, "Accuracy by category", "dots: share of cases right; whiskers: 95 % Wilson intervals")
+    axes.grid(axis="y", visible=False)
+    axes.grid(axis="y", which="minor", color=GRID, linewidth=1)
+    axes.grid(axis="x", color=GRID, linewidth=1)
+    axes.tick_params(which="minor", length=0)
+    axes.legend(loc="upper left", bbox_to_anchor=(0, 0), borderaxespad=2.4, ncols=4, frameon=False, fontsize=10)
     return _png(figure)
 
 
@@ -94,7 +134,8 @@ def _figure(width: float, height: float) -> Figure:
 
 def _titled(axes: Axes, title: str, subtitle: str) -> None:
     axes.set_title(title, loc="left", fontsize=13, weight="bold", color=INK, pad=24)
-    axes.text(0, 1.025, subtitle, transform=axes.transAxes, fontsize=9.5, color=MUTED, va="bottom")
+    above: dict[str, Any] = {"xycoords": "axes fraction", "xytext": (0, 6), "textcoords": "offset points"}
+    axes.annotate(subtitle, (0, 1), fontsize=9.5, color=MUTED, va="bottom", **above)
     axes.set_axisbelow(True)
     axes.grid(axis="y", color=GRID, linewidth=1)
     axes.tick_params(length=0, colors=MUTED, labelsize=10)

@@ -6,18 +6,20 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, zip_longest
-from pathlib import Path
 
 from PIL import Image
 
-from deepperception.artifacts.datasets import read_rows
 from deepperception.artifacts.evaluations import IOU_THRESHOLD, Case
 from deepperception.evaluation.drawing import RIGHT, TARGET, WRONG, Mark, PixelBox, draw_boxes
-from deepperception.grounding import Sample, parse, raw_iou
+from deepperception.evaluation.mistakes import judge
+from deepperception.grounding import Sample, parse
 from deepperception.grounding.official import NOTHING
 from deepperception.inference.images import open_image
 
 SHOWN = 12
+
+Cases = Mapping[str, Case]
+"""One model's, by question_id."""
 
 
 @dataclass(frozen=True)
@@ -47,17 +49,12 @@ def choose(cases: Sequence[Case], count: int = SHOWN) -> list[Case]:
     return sorted(_interleaved(kinds)[:count], key=lambda case: (not case.correct, not case.seen))
 
 
-def cards(chosen: Sequence[Case], benchmark: Path, by_model: Mapping[str, Mapping[str, bool]]) -> list[Card]:
-    """The chosen cases drawn. `by_model`: model label -> question_id -> right or not.
-
-    The benchmark is read once; only the pictures that are shown are kept.
-    """
-    wanted = {case.question_id for case in chosen}
-    samples = {sample.question_id: sample for sample in read_rows(benchmark) if sample.question_id in wanted}
+def cards(chosen: Sequence[Case], samples: Mapping[str, Sample], by_model: Mapping[str, Cases]) -> list[Card]:
+    """The chosen cases drawn. `samples` has their rows of the benchmark, by question_id."""
     return [_card(case, samples[case.question_id], by_model) for case in chosen]
 
 
-def _card(case: Case, sample: Sample, by_model: Mapping[str, Mapping[str, bool]]) -> Card:
+def _card(case: Case, sample: Sample, by_model: Mapping[str, Cases]) -> Card:
     image = open_image(sample.image, name=f"the picture of {case.question_id}")
     marks = [Mark(_pixels(case.target, image), case.entity, TARGET, dashed=True)]
     if case.official != NOTHING:
@@ -72,19 +69,18 @@ def _card(case: Case, sample: Sample, by_model: Mapping[str, Mapping[str, bool]]
         png=buffer.getvalue(),
         reasoning=parse(case.text).reasoning,
         verdict=_verdict(case, sample),
-        others={label: right[case.question_id] for label, right in by_model.items() if case.question_id in right},
+        others={label: of[case.question_id].correct for label, of in by_model.items() if case.question_id in of},
     )
 
 
 def _verdict(case: Case, sample: Sample) -> str:
-    if case.correct:
+    judged = judge(case, sample.objects)
+    if judged.kind == "right":
         return f"right, IoU {case.official_iou:.2f}"
-    if case.official == NOTHING:
+    if judged.kind == "no box":
         return "wrong: no box in the reply"
-    boxed = [(raw_iou(thing.box.as_tuple(), case.official), thing.entity) for thing in sample.objects]
-    overlap, entity = max(boxed, default=(0.0, ""))
-    if overlap >= IOU_THRESHOLD and entity != case.entity:
-        return f"wrong: boxed the {entity} instead"
+    if judged.instead is not None:
+        return f"wrong: boxed the {judged.instead} instead"
     return f"wrong: IoU {case.official_iou:.2f} with the target, {IOU_THRESHOLD} is asked"
 
 

@@ -11,18 +11,23 @@ from pathlib import Path
 from typing import Any
 
 from deepperception.artifacts.curves import read_curves
+from deepperception.artifacts.datasets import read_rows
 from deepperception.artifacts.disk import write_text
 from deepperception.artifacts.evaluations import read_cases, read_metrics
 from deepperception.artifacts.manifest import MANIFEST, Manifest, read_manifest
 from deepperception.artifacts.stage import Context, Outcome, once
 from deepperception.errors import InputError
-from deepperception.evaluation.charts import Curve, accuracy_chart, curve_chart
+from deepperception.evaluation.charts import Curve, accuracy_chart, category_chart, curve_chart
 from deepperception.evaluation.gallery import Card, cards, choose
+from deepperception.evaluation.mistakes import KINDS, Tally
+from deepperception.evaluation.published import published_for
 from deepperception.evaluation.sheet import prediction_sheet
 from deepperception.evaluation.table import SPLITS, percent
+from deepperception.grounding import Sample
 
 REPORT = "report.html"
 PICTURES = "predictions"
+_CONFUSIONS = 12
 _REWARDS = {"reward": "total", "rewards/iou/mean": "box overlap", "rewards/format/mean": "format"}
 
 
@@ -65,7 +70,7 @@ class Inputs:
 
 
 def run(inputs: Inputs, out: Path, context: Context) -> Manifest:
-    """Writes report.html, accuracy.png, loss.png, reward.png, predictions.png and predictions/*.png to `out`."""
+    """Writes report.html, its charts as PNG files, predictions.png and predictions/*.png to `out`."""
 
     def build(folder: Path) -> Outcome:
         shown = write_report(inputs, folder)
@@ -86,8 +91,9 @@ def run(inputs: Inputs, out: Path, context: Context) -> Manifest:
 def write_report(inputs: Inputs, folder: Path) -> list[Card]:
     """Fills the folder; returns what was drawn. The same inputs give the same bytes."""
     metrics = {arm.label: read_metrics(arm.evaluation) for arm in inputs.arms}
-    shown = _shown_cards(inputs)
-    pictures = {"accuracy.png": accuracy_chart({label: scores["official"] for label, scores in metrics.items()})}
+    official = {label: scores["official"] for label, scores in metrics.items()}
+    shown, tallies, unseen = _read_cases(inputs)
+    pictures = {"accuracy.png": accuracy_chart(official), "categories.png": category_chart(official, unseen)}
     pictures |= _curve_charts(inputs.arms)
     pictures["predictions.png"] = prediction_sheet(shown)
     for name, content in pictures.items():
@@ -104,6 +110,10 @@ def write_report(inputs: Inputs, folder: Path) -> list[Card]:
         baseline=inputs.arms[0].label,
         shown=inputs.shown,
         pictures={name: _data_uri(content) for name, content in pictures.items()},
+        tallies=tallies,
+        kinds=KINDS,
+        confusions=tallies[inputs.shown].confusions(_CONFUSIONS),
+        published=published_for(metrics[inputs.shown]),
         cards=[{"card": card, "picture": _data_uri(card.png)} for card in shown],
         dataset=_dataset(inputs.dataset),
         training=[_training(arm) for arm in inputs.arms if arm.model],
@@ -113,12 +123,26 @@ def write_report(inputs: Inputs, folder: Path) -> list[Card]:
     return shown
 
 
-def _shown_cards(inputs: Inputs) -> list[Card]:
-    cases = {arm.label: read_cases(arm.evaluation) for arm in inputs.arms}
-    if inputs.shown not in cases:
-        raise InputError(f"the report is to show '{inputs.shown}', which is none of {', '.join(cases)}.")
-    by_model = {label: {case.question_id: case.correct for case in found} for label, found in cases.items()}
-    return cards(choose(cases[inputs.shown]), inputs.benchmark, by_model)
+def _read_cases(inputs: Inputs) -> tuple[list[Card], dict[str, Tally], set[str]]:
+    """What is drawn, each model's mistakes, and the unseen categories.
+
+    The benchmark is read once; only the pictures that are shown are kept.
+    """
+    found = {arm.label: {case.question_id: case for case in read_cases(arm.evaluation)} for arm in inputs.arms}
+    if inputs.shown not in found:
+        raise InputError(f"the report is to show '{inputs.shown}', which is none of {', '.join(found)}.")
+    chosen = choose(list(found[inputs.shown].values()))
+    wanted = {case.question_id for case in chosen}
+    kept: dict[str, Sample] = {}
+    tallies = {label: Tally() for label in found}
+    for sample in read_rows(inputs.benchmark):
+        if sample.question_id in wanted:
+            kept[sample.question_id] = sample
+        for label, cases in found.items():
+            if sample.question_id in cases:
+                tallies[label].add(cases[sample.question_id], sample.objects)
+    unseen = {case.category for case in found[inputs.shown].values() if not case.seen}
+    return cards(chosen, kept, found), tallies, unseen
 
 
 def _curve_charts(arms: Sequence[Arm]) -> dict[str, bytes]:
