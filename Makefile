@@ -7,7 +7,7 @@ INDEX_URL ?=
 OUT ?= runs/demo
 BIN := .venv/bin
 
-.PHONY: demo test e2e lint clean lock help
+.PHONY: demo test e2e bench lint clean lock help
 .DEFAULT_GOAL := help
 
 help:  ## List the targets.
@@ -21,6 +21,9 @@ test: .venv/ready  ## Run the tests.
 
 e2e: .venv/ready  ## Run small whole pipelines, kill them, run them again.
 	$(BIN)/python -m pytest tests/e2e -m e2e
+
+bench: .venv/ready  ## Measure against the alternatives, into build/bench.json.
+	$(BIN)/python -m benchmarks
 
 lint: .venv/ready  ## Check style and types.
 	$(BIN)/ruff check .
