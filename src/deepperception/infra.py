@@ -10,7 +10,9 @@ from pydantic import Field
 
 from deepperception import presets
 from deepperception.errors import InputError
-from deepperception.settings import Settings, parse, read_yaml
+from deepperception.faults import raise_together
+from deepperception.infra_pools import Images, Kubeflow, Pool, StagePlace
+from deepperception.settings import Settings, faults_in, parse, read_yaml
 
 _OUT = "{out}"
 
@@ -23,6 +25,10 @@ class Infra(Settings):
     store: str = Field(description="Keeps artifacts by digest: a folder or file:///PATH.")
     tracking_uri: str = Field(description="MLflow's: sqlite:///PATH needs no server.")
     experiment: str = Field(default="deepperception", min_length=1, description="MLflow's experiment.")
+    images: Images | None = Field(default=None, description="Of a cluster's pods.")
+    kubeflow: Kubeflow | None = Field(default=None, description="The cluster's pipelines.")
+    pools: dict[str, Pool] = Field(default_factory=dict, description="Kinds of nodes, by name.")
+    stages: dict[str, StagePlace] = Field(default_factory=dict, description="Which stage runs where.")
 
     def to_json(self) -> str:
         """One line, for a pipeline parameter."""
@@ -37,11 +43,12 @@ class Infra(Settings):
 def load_infra(path_or_name: str | Path, out: Path | None = None) -> Infra:
     """Read an infra file, or the ready-made one of that name; `{out}` in its values becomes the absolute `out`.
 
-    InputError names the file, the key and the nearest valid key.
+    InputError names the file, the key and the nearest valid key, of all faults at once.
     """
     path = presets.find("infra", path_or_name)
-    content = read_yaml(path)
-    return parse({key: _filled(value, out, f"{path}: {key}") for key, value in content.items()}, Infra, where=str(path))
+    content = {key: _filled(value, out, f"{path}: {key}") for key, value in read_yaml(path).items()}
+    raise_together(faults_in(content, Infra, where=str(path)))
+    return parse(content, Infra, where=str(path))
 
 
 def _filled(value: Any, out: Path | None, where: str) -> Any:

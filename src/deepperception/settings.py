@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
 from deepperception.errors import InputError
 
@@ -54,11 +55,23 @@ def parse(content: Mapping[str, Any], model: type[SettingsT], *, where: str) -> 
         raise InputError(_sentence(error, model, where)) from None
 
 
+def faults_in(content: Mapping[str, Any], model: type[SettingsT], *, where: str) -> list[InputError]:
+    """All that `parse` would refuse, a sentence for each."""
+    try:
+        model.model_validate(content)
+    except ValidationError as error:
+        return [InputError(_of_one(fault, model, where, "")) for fault in error.errors(include_url=False)]
+    return []
+
+
 def _sentence(error: ValidationError, model: type[BaseModel], where: str) -> str:
     faults = error.errors(include_url=False)
-    fault = faults[0]
-    key = ".".join(str(part) for part in fault["loc"]) or "the file"
     more = f" ({len(faults) - 1} more like this)" if len(faults) > 1 else ""
+    return _of_one(faults[0], model, where, more)
+
+
+def _of_one(fault: ErrorDetails, model: type[BaseModel], where: str, more: str) -> str:
+    key = ".".join(str(part) for part in fault["loc"]) or "the file"
     if fault["type"] == "extra_forbidden":
         valid = _valid_keys(model, fault["loc"][:-1])
         near = difflib.get_close_matches(str(fault["loc"][-1]), valid, n=1, cutoff=0.5)
@@ -70,11 +83,14 @@ def _sentence(error: ValidationError, model: type[BaseModel], where: str) -> str
 
 def _valid_keys(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
     """The keys allowed at `path` below `model`; empty where the path leaves the known models."""
-    for part in path:
+    parts = iter(path)
+    for part in parts:
         field = model.model_fields.get(str(part))
         nested = _nested_model(field.annotation) if field else None
-        if nested is None:
+        if field is None or nested is None:
             return []
+        if typing.get_origin(field.annotation) in (dict, list):
+            next(parts, None)  # the entry's own name or number
         model = nested
     return list(model.model_fields)
 
