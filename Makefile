@@ -7,7 +7,7 @@ INDEX_URL ?=
 OUT ?= runs/demo
 BIN := .venv/bin
 
-.PHONY: demo test e2e bench lint clean lock help
+.PHONY: demo test e2e bench lint clean lock help golden
 .DEFAULT_GOAL := help
 
 help:  ## List the targets.
@@ -28,6 +28,9 @@ bench: .venv/ready  ## Measure against the alternatives, into build/bench.json.
 lint: .venv/ready  ## Check style and types.
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+golden: .venv/ready  ## Compile the pipelines anew into tests/pipelines/golden, for a review of the difference.
+	$(BIN)/python tools/golden.py
 
 lock: .venv/ready  ## Pin every package of .venv anew, from pyproject.toml.
 	$(BIN)/python tools/lock.py

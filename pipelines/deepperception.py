@@ -13,8 +13,10 @@ if __name__ == "deepperception":
 from kfp import dsl
 
 from deepperception.components.base import base
+from deepperception.components.ending import ending
 from deepperception.components.evaluation import evaluation
 from deepperception.components.grpo import grpo
+from deepperception.components.preflight import preflight
 from deepperception.components.promotion import promotion
 from deepperception.components.report import report
 from deepperception.components.sft import sft
@@ -26,19 +28,21 @@ def flow(recipe: str, infra: str, seed: int = 0) -> None:
     """`recipe` and `infra` are the two files' content as JSON; `deepperception submit` fills them in."""
     run = {"recipe": recipe, "infra": infra, "seed": seed}
 
-    start = base(**run).set_display_name("base").output
-    data = synthesis(**run).set_display_name("synthesis").output
-    direct = sft(model=start, data=data, arm="sft", **run).set_display_name("direct SFT").output
-    cold = sft(model=start, data=data, arm="cot_sft", **run).set_display_name("CoT-SFT").output
-    policy = grpo(model=cold, data=data, **run).set_display_name("GRPO").output
+    # Not cached is what looks at the world, or changes it: it is no function of its inputs.
+    with dsl.ExitHandler(ending(**run).set_caching_options(False), name="stages"):
+        checked = preflight(**run).set_caching_options(False)
+        start = base(**run).after(checked).set_display_name("base").output
+        data = synthesis(**run).after(checked).set_display_name("synthesis").output
+        direct = sft(model=start, data=data, arm="sft", **run).set_display_name("direct SFT").output
+        cold = sft(model=start, data=data, arm="cot_sft", **run).set_display_name("CoT-SFT").output
+        policy = grpo(model=cold, data=data, **run).set_display_name("GRPO").output
 
-    models = {"base": start, "sft": direct, "cot_sft": cold, "grpo": policy}
-    validation, test = {}, {}
-    for arm, model in models.items():
-        scored = evaluation(model=model, data=data, arm=arm, **run).set_display_name(f"evaluation of {arm}")
-        validation[f"{arm}_validation"] = scored.outputs["validation"]
-        test[f"{arm}_test"] = scored.outputs["test"]
+        models = {"base": start, "sft": direct, "cot_sft": cold, "grpo": policy}
+        validation, test = {}, {}
+        for arm, model in models.items():
+            scored = evaluation(model=model, data=data, arm=arm, **run).set_display_name(f"evaluation of {arm}")
+            validation[f"{arm}_validation"] = scored.outputs["validation"]
+            test[f"{arm}_test"] = scored.outputs["test"]
 
-    # No cached promotion: what it decides depends on who is champion at the moment.
-    promoted = promotion(data=data, **validation, **test, **run).set_caching_options(False)
-    report(data=data, decision=promoted.output, **test, **run)
+        promoted = promotion(data=data, **validation, **test, **run).set_caching_options(False)
+        report(data=data, decision=promoted.output, **test, **run)

@@ -96,7 +96,7 @@ def wrong_inputs(tmp_path: Path) -> dict[str, tuple[list[str | Path], list[str]]
         "no run": (["status", tmp_path / "none"], ["none", "no run here"]),
         "no run to sweep": (["gc", "--out", tmp_path / "none"], ["none", "--out"]),
         "no place known": (["rollback"], ["--out"]),
-        "no endpoint": (["submit", "bestiary"], ["--endpoint"]),
+        "no cluster": (["submit", "bestiary"], ["runner: 'local'", "--infra"]),
         "unwritable": (["synthesize", "bestiary", "--out", text / "folder"], ["text.jpg"]),
     }
 
@@ -224,7 +224,7 @@ def test_submit_can_be_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.exit_code == 0, result.output
     package, *_, request = yaml.safe_load_all(result.output)
     assert package["pipelineInfo"]["name"] == "deepperception"
-    assert request["run"] == "bestiary-5"
+    assert request["run"].startswith("bestiary-5-")
     assert set(request["arguments"]) == set(package["root"]["inputDefinitions"]["parameters"])
 
 

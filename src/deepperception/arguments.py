@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deepperception.errors import DeepPerceptionError, InputError, Preempted
-from deepperception.infra import load_infra
+from deepperception.infra import Infra, load_infra
 from deepperception.progress import Progress
 from deepperception.recipe import Recipe, load_recipe
 
@@ -110,6 +110,25 @@ def takes_infra(command: Command) -> Command:
         command(infra=load_infra(file, out), out=out, **rest)
 
     return with_infra
+
+
+def allows_tags(command: Command) -> Command:
+    """--allow-tags; the command gets `allow_tags`."""
+    tell = "Let images be named by tags, whose content may change."
+    return click.option("--allow-tags", is_flag=True, help=tell)(command)
+
+
+def takes_endpoint(command: Command) -> Command:
+    """--endpoint; the command gets `endpoint`, for `with_endpoint`."""
+    tell = "In the place of kubeflow.endpoint."
+    return click.option("--endpoint", envvar="KF_PIPELINES_ENDPOINT", metavar="URL", help=tell)(command)
+
+
+def with_endpoint(infra: Infra, endpoint: str | None) -> Infra:
+    """The infra file with another address of Kubeflow Pipelines: a port-forward's, say."""
+    if not endpoint or infra.kubeflow is None:
+        return infra
+    return infra.model_copy(update={"kubeflow": infra.kubeflow.model_copy(update={"endpoint": endpoint})})
 
 
 def trains(command: Command) -> Command:

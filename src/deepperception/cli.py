@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from deepperception.arguments import PATH, Commands, checkpoint, context_of, takes_infra, takes_recipe, trains
+from deepperception.arguments import (
+    PATH,
+    Commands,
+    allows_tags,
+    checkpoint,
+    context_of,
+    takes_endpoint,
+    takes_infra,
+    takes_recipe,
+    trains,
+    with_endpoint,
+)
 from deepperception.errors import GateRefused
 from deepperception.grounding import DialogueName
 from deepperception.infra import Infra, load_infra
@@ -26,19 +37,31 @@ if TYPE_CHECKING:
 def cli() -> None:
     """Labelled photos go in, a served model out: it finds a named entity among its look-alikes.
 
-    RECIPE and --infra are YAML files, or names of ready-made ones (bestiary, photos; laptop). Exit codes: 0 done, 1 the
-    input is wrong, 2 usage, 3 the infrastructure failed, 4 the gate said no, 75 stopped (run again to go on).
+    RECIPE and --infra are YAML files, or names of ready-made ones (bestiary, photos; laptop, gpu-pool). Exit codes: 0
+    done, 1 the input is wrong, 2 usage, 3 the infrastructure failed, 4 the gate said no, 75 stopped (run again to go
+    on).
     """
 
 
 @cli.command()
 @takes_recipe
 @takes_infra
-def check(recipe: Recipe, infra: Infra, out: Path) -> None:
+@allows_tags
+@takes_endpoint
+def check(recipe: Recipe, infra: Infra, out: Path, allow_tags: bool, endpoint: str | None) -> None:
     """Look at all that a run needs.
 
-    Reads RECIPE, the infra file, the base checkpoint and every photo, and opens the teacher. Writes nothing.
+    Reads RECIPE, the infra file, the base checkpoint and every photo, and opens the teacher. Where the infra file is of
+    a cluster: renders every pipeline, asks Kubeflow Pipelines, and the store and MLflow where this machine may, and
+    names all that would fail at once. Writes nothing but a probe of a few bytes into such a store.
     """
+    if infra.runner == "kubeflow":
+        from deepperception.platform.cluster_check import check_cluster
+
+        lines = check_cluster(recipe, with_endpoint(infra, endpoint), allow_tags=allow_tags)
+        click.echo(f"{recipe.name}: fine, as far as it can be seen from here")
+        click.echo("\n".join(f"  {line}" for line in lines))
+        return
     from deepperception.synthesis.run import survey
 
     checkpoint(recipe.model.base)
@@ -70,30 +93,69 @@ def run(recipe: Recipe, infra: Infra, out: Path) -> None:
 @cli.command()
 @takes_recipe
 @takes_infra
-@click.option("--endpoint", envvar="KF_PIPELINES_ENDPOINT", metavar="URL", help="Of Kubeflow Pipelines' API.")
-@click.option("--dry-run", is_flag=True, help="Print the compiled pipeline and its arguments; touch nothing.")
-def submit(recipe: Recipe, infra: Infra, out: Path, endpoint: str | None, dry_run: bool) -> None:
-    """Start the pipeline on Kubeflow Pipelines.
+@allows_tags
+@takes_endpoint
+@click.option(
+    "--pipeline",
+    type=click.Choice(["deepperception", "benchmark", "synthesis"]),
+    default="deepperception",
+    show_default=True,
+    help="The whole flow; score model.base on a file; or compose photos only.",
+)
+@click.option("--benchmark", type=PATH, metavar="FILE", help="Parquet, with KVG-Bench's columns; put into the store.")
+@click.option("--dry-run", is_flag=True, help="Print the compiled pipeline and the request; touch nothing.")
+def submit(
+    recipe: Recipe,
+    infra: Infra,
+    out: Path,
+    allow_tags: bool,
+    endpoint: str | None,
+    pipeline: str,
+    benchmark: Path | None,
+    dry_run: bool,
+) -> None:
+    """Start a pipeline on Kubeflow Pipelines.
 
-    Reads RECIPE and the infra file, compiles the pipeline and sends both. Writes nothing here.
+    Reads RECIPE and the infra file, and checks both as `check` does. Writes a version of the pipeline, where this one
+    is not there yet, and a run, whose name follows from recipe and seed: a run that is under way is not started twice,
+    and one that failed goes on from its finished stages. In the environment: DEEPPERCEPTION_KFP_TOKEN, where the API
+    asks for one.
     """
-    from deepperception.platform.submit import package, start
+    from deepperception.platform.cluster_check import check_cluster
+    from deepperception.platform.submit import prepare, rendered, start
 
-    click.echo(package(recipe, infra) if dry_run else f"started: {start(recipe, infra, endpoint)}")
+    infra = with_endpoint(infra, endpoint)
+    if infra.runner == "kubeflow" and not dry_run:
+        check_cluster(recipe, infra, allow_tags=allow_tags)
+    package, request = prepare(recipe, infra, pipeline, benchmark)
+    if dry_run:
+        click.echo(rendered(package, request))
+        return
+    run_id = start(infra, package, request, lambda line: click.echo(line, err=True), benchmark)
+    click.echo(f"started: {request.run} ({run_id})")
 
 
 @cli.command()
-@click.argument("run", type=PATH, required=False)
+@click.argument("run", required=False)
 @click.option("--infra", "file", default="laptop", show_default=True, metavar="FILE", help="Where it runs.")
-def status(run: Path | None, file: str) -> None:
+@takes_endpoint
+def status(run: str | None, file: str, endpoint: str | None) -> None:
     """List runs, stages, and what is served.
 
-    Without RUN: the runs below runs/. With RUN, the folder that `run --out` wrote to: its finished stages, and the
-    registry's champion. Writes nothing.
+    Without RUN: the runs below runs/, or the newest ones of the cluster that the infra file is of. With RUN, the folder
+    that `run --out` wrote to: its finished stages, and the registry's champion; or the name or id of a run on the
+    cluster: its stages with state and time, and what a failed one said last. Reads only. Writes nothing.
     """
+    from deepperception.platform.run_status import of_cluster, of_cluster_run
     from deepperception.platform.status import of_run, of_runs
 
-    for line in of_runs(Path("runs")) if run is None else of_run(load_infra(file, run.absolute()), run):
+    # A run's folder fills the places of a laptop's file; a cluster's has none to fill.
+    infra = with_endpoint(load_infra(file, Path(run or "runs").absolute()), endpoint)
+    if infra.runner == "kubeflow":
+        lines = of_cluster_run(infra, run) if run else of_cluster(infra)
+    else:
+        lines = of_run(infra, Path(run)) if run else of_runs(Path("runs"))
+    for line in lines:
         click.echo(line)
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -17,6 +20,52 @@ from deepperception.recipe import Recipe, load_recipe
 ANNOTATION = """<annotation><size><width>64</width><height>64</height><depth>3</depth></size>
 <object><name>{entity}</name><bndbox><xmin>8</xmin><ymin>8</ymin><xmax>56</xmax><ymax>56</ymax></bndbox></object>
 </annotation>"""
+
+
+SHARED = Path(os.environ.get("DEEPPERCEPTION_SHARED", Path(__file__).resolve().parents[3] / "shared"))
+API = SHARED / "schemas" / "kfp-api-v2beta1.swagger.json"
+GOLDEN_INFRA = Path(__file__).parents[1] / "pipelines" / "golden" / "infra.yaml"
+
+
+def _services() -> Any:
+    path = Path(__file__).parents[1] / "services" / "kfp_stand_in.py"
+    spec = importlib.util.spec_from_file_location("kfp_stand_in", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def api_description() -> dict[str, Any]:
+    """KFP 2.17's own description of its API."""
+    if not API.is_file():
+        pytest.skip(f"{API}: the description of Kubeflow Pipelines' API is not here")
+    content: dict[str, Any] = json.loads(API.read_text(encoding="utf-8"))
+    return content
+
+
+@pytest.fixture
+def kfp_api() -> Iterator[Any]:
+    """Kubeflow Pipelines' stand-in, its address in `url`; checked against the API's description where that is here."""
+    services = _services()
+    description = json.loads(API.read_text(encoding="utf-8")) if API.is_file() else None
+    stand_in = services.StandIn(description=description)
+    with services.served(stand_in) as url:
+        stand_in.url = url
+        yield stand_in
+    assert stand_in.violations == []
+
+
+@pytest.fixture
+def cluster(kfp_api: Any, tmp_path: Path) -> Infra:
+    """A cluster's infra file whose API is the stand-in, and whose store is a folder."""
+    content = yaml.safe_load(GOLDEN_INFRA.read_text(encoding="utf-8"))
+    content["kubeflow"] |= {"endpoint": kfp_api.url, "ui": "https://kfp.example"}
+    content["store"] = str(tmp_path / "store")
+    path = tmp_path / "cluster.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return load_infra(path)
 
 
 @pytest.fixture

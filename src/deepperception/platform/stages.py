@@ -11,7 +11,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deepperception.errors import InputError
 from deepperception.infra import Infra
+from deepperception.platform.ending import ending
+from deepperception.platform.preflight import preflight
 from deepperception.platform.workplace import Metadata, Workplace, reference
 from deepperception.recipe import Recipe
 
@@ -39,10 +42,11 @@ def execute(stage: str, recipe: str, infra: str, seed: int, inputs: dict[str, Me
 
 
 def _base(place: Workplace) -> Outputs:
-    from deepperception.artifacts import check_checkpoint, once, payload_digest, resolve
+    from deepperception.artifacts import check_checkpoint, hub, once, payload_digest, resolve
 
     model = place.recipe.model
-    source = resolve(model.base, place.store)
+    imported = model.base.startswith(hub.SCHEME)
+    source = hub.fetch(hub.HubRef.parse(model.base)) if imported else resolve(model.base, place.store)
     check_checkpoint(source)
 
     def build(folder: Path) -> Outcome:
@@ -111,6 +115,20 @@ def _evaluation(place: Workplace) -> Outputs:
         # Scores travel with the model that they are of.
         outputs[split] = {"metadata": {**kept, "model": place.inputs["model"]}}
     return outputs
+
+
+def _scoring(place: Workplace) -> Outputs:
+    from deepperception.artifacts import Ref
+    from deepperception.artifacts.evaluations import METRICS
+    from deepperception.evaluation.run import evaluate_model
+
+    reference = Ref.parse(place.inputs["benchmark"]["reference"])
+    files = sorted(place.store.get(reference).glob("*.parquet"))
+    if len(files) != 1:
+        raise InputError(f"{reference}: it holds {len(files)} parquet files; a benchmark is one.")
+    config, out = place.recipe.evaluation, place.folder("scoring")
+    evaluate_model(config, files[0], place.fetch("model"), out, place.context("evaluation"))
+    return {"scores": {"metadata": place.keep("scoring", out, params=config.model_dump(mode="json"), files=[METRICS])}}
 
 
 def _promotion(place: Workplace) -> Outputs:
@@ -203,6 +221,9 @@ def _report(place: Workplace) -> Outputs:
 
 
 _STAGES: dict[str, Callable[[Workplace], Outputs]] = {
+    "preflight": preflight,
+    "ending": ending,
+    "scoring": _scoring,
     "base": _base,
     "synthesis": _synthesis,
     "sft": _sft,

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from deepperception import errors
 from deepperception.artifacts.disk import is_full, write_text
 from deepperception.errors import DeepPerceptionError, InfrastructureError, InputError
-from deepperception.platform import lifeline, warm
+from deepperception.platform import attempts, lifeline, warm
 
 FAILURE = "failure.json"
 RESULTS = "results"
@@ -38,18 +38,24 @@ def run_step(
     *,
     outputs: Mapping[str, PipelineArtifact],
     inputs: Mapping[str, PipelineArtifact] | None = None,
+    facts: Mapping[str, dict[str, Any]] | None = None,
 ) -> None:
-    """Run the stage and fill `outputs`; exits with the error's own code where it fails."""
+    """Run the stage and fill `outputs`; exits with the error's own code where it fails.
+
+    `facts` are inputs that are no artifacts.
+    """
     lifeline.die_with_run()
-    known = {name: artifact.metadata for name, artifact in (inputs or {}).items()}
+    known = {name: artifact.metadata for name, artifact in (inputs or {}).items()} | dict(facts or {})
     call = json.dumps({"stage": stage, "recipe": recipe, "infra": infra, "seed": seed, "inputs": known})
-    reply = warm.ask(call) or attempt(call)
     work_dir = Path(json.loads(infra)["work_dir"])
+    reply = attempts.settled(work_dir, stage) or warm.ask(call) or attempt(call)
     if "error" in reply:
         print(f"{stage}: {reply['message']}", file=sys.stderr, flush=True)
+        attempts.remember(work_dir, stage, reply)
         # A full disk may have no room for this either: its traceback is then the word that `failure` goes by.
         write_text(work_dir / FAILURE, json.dumps({"stage": stage, **reply}, indent=2) + "\n")
         sys.exit(reply["exit_code"])
+    attempts.forget(work_dir, stage)
     for name, artifact in outputs.items():
         _publish(artifact, reply["outputs"][name])
     write_text(work_dir / RESULTS / f"{stage}.json", json.dumps(reply["outputs"], indent=2) + "\n")
@@ -60,7 +66,8 @@ def attempt(call: str) -> dict[str, Any]:
     from deepperception.platform.stages import execute
 
     try:
-        return {"outputs": execute(**json.loads(call))}
+        with attempts.stoppable():
+            return {"outputs": execute(**json.loads(call))}
     except DeepPerceptionError as error:
         known = next(kind.__name__ for kind in type(error).__mro__ if hasattr(errors, kind.__name__))
         return {"error": known, "message": str(error), "exit_code": error.exit_code}

@@ -1,64 +1,148 @@
-"""Hands the pipeline to Kubeflow Pipelines."""
+"""Hands a recipe to Kubeflow Pipelines: one version for a package's content, one name for a recipe and a seed."""
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from deepperception.errors import InfrastructureError, InputError
+from deepperception.artifacts.manifest import payload_digest
+from deepperception.artifacts.store import Ref, open_store
+from deepperception.errors import InputError
 from deepperception.infra import Infra
+from deepperception.platform.kubeflow import Pipelines
+from deepperception.platform.packages import compiled, pipeline, version_name
 from deepperception.recipe import Recipe
 
-
-def package(recipe: Recipe, infra: Infra) -> str:
-    """What `start` would send: the compiled pipeline, and as the last YAML document the run's name and arguments."""
-    return compiled() + "---\n" + yaml.safe_dump({"run": _name(recipe), "arguments": _arguments(recipe, infra)})
+_DIGITS = 8  # of a digest: enough to tell a person's runs apart
+_UNDER_WAY = ("PENDING", "RUNNING", "PAUSED")
 
 
-def start(recipe: Recipe, infra: Infra, endpoint: str | None) -> str:
-    """Start a run; returns its id.
+@dataclass(frozen=True)
+class Request:
+    """All that is sent, apart from the package."""
+
+    pipeline: str
+    version: str
+    run: str
+    experiment: str
+    namespace: str | None
+    service_account: str | None
+    arguments: dict[str, Any]
+
+
+def prepare(
+    recipe: Recipe, infra: Infra, name: str = "deepperception", benchmark: Path | None = None
+) -> tuple[str, Request]:
+    """The package of the pipeline `name` and what is asked with it; nothing is sent or stored.
+
+    `benchmark` is the file to score on, for the pipeline 'benchmark' alone. InputError, with all faults, where the
+    infra file names no place on a cluster. Where its runner is another one, the package is the wiring alone.
+    """
+    if (benchmark is not None) != (name == "benchmark"):
+        raise InputError("--benchmark FILE belongs to --pipeline benchmark, and that one needs it; give both.")
+    on_cluster = infra.runner == "kubeflow"
+    package = compiled(name, infra if on_cluster else None)
+    more = {"file": str(_reference(infra, benchmark))} if benchmark else {}
+    run = _run_name(recipe, name, more)
+    # Its own folder on the volume that all runs share: where a stage of this recipe and seed finds what is finished.
+    own = infra.model_copy(update={"work_dir": infra.work_dir / run}) if on_cluster else infra
+    where = infra.kubeflow
+    return package, Request(
+        pipeline=pipeline(name).name,
+        version=version_name(package),
+        run=run,
+        experiment=infra.experiment,
+        namespace=where.namespace if where else None,
+        service_account=where.service_account if where else None,
+        arguments={"recipe": recipe.to_json(), "infra": own.to_json(), "seed": recipe.seed, **more},
+    )
+
+
+def rendered(package: str, request: Request) -> str:
+    """What `start` sends: the package's two YAML documents, and the request as the last one."""
+    return f"{package.rstrip()}\n---\n{yaml.safe_dump(asdict(request), sort_keys=False)}"
+
+
+def start(
+    infra: Infra, package: str, request: Request, say: Callable[[str], None], benchmark: Path | None = None
+) -> str:
+    """Start the run, or find it where it is under way; returns its id.
 
     InputError where the infra file is of another place; InfrastructureError where the endpoint does not take the run.
     """
-    if infra.runner != "kubeflow":  # its places are this machine's folders, which a cluster does not have
+    if infra.runner != "kubeflow" or infra.kubeflow is None:
+        # Its places are this machine's folders, which a cluster does not have.
         what = "give an infra file of the cluster with --infra, its API with --endpoint, or --dry-run to look only"
         raise InputError(f"runner: '{infra.runner}' is not for a cluster; {what}.")
-    if not endpoint:
-        raise InputError("no endpoint of Kubeflow Pipelines is known; give --endpoint URL, or --dry-run to look only.")
-    from kfp import Client
+    pipelines = Pipelines(infra.kubeflow)
+    for run in pipelines.runs(request.run, count=1):
+        if run.state in _UNDER_WAY:
+            say(f"{request.run} is under way")
+            return str(run.run_id)
+    if benchmark:
+        with tempfile.TemporaryDirectory() as folder:
+            open_store(infra.store).put(_alone(benchmark, Path(folder)))
+    known = pipelines.pipeline(request.pipeline)
+    pipeline_id = known or pipelines.create_pipeline(request.pipeline, pipeline_description(package))
+    return pipelines.start(
+        request.run,
+        experiment=request.experiment,
+        pipeline=pipeline_id,
+        version=_version(pipelines, pipeline_id, package, request, say),
+        arguments=request.arguments,
+        account=infra.kubeflow.service_account,
+    )
 
+
+def register(infra: Infra, package: str, name: str, say: Callable[[str], None]) -> str:
+    """Have the package known as the newest version of the pipeline `name`, uploaded once; returns the version's id."""
+    assert infra.kubeflow is not None, "callers have checked the infra file"
+    pipelines = Pipelines(infra.kubeflow)
+    request = Request(name, version_name(package), "", "", None, None, {})
+    pipeline_id = pipelines.pipeline(name) or pipelines.create_pipeline(name, pipeline_description(package))
+    return _version(pipelines, pipeline_id, package, request, say)
+
+
+def pipeline_description(package: str) -> str:
+    """What the package says of itself."""
+    return str(next(iter(yaml.safe_load_all(package)))["pipelineInfo"].get("description", ""))
+
+
+def _version(pipelines: Pipelines, pipeline_id: str, package: str, request: Request, say: Callable[[str], None]) -> str:
+    if known := pipelines.version(pipeline_id, request.version):
+        say(f"{request.pipeline} {request.version} is there already")
+        return known
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "pipeline.yaml")
-        path.write_text(compiled(), encoding="utf-8")
-        try:
-            client = Client(host=endpoint)
-            started = client.create_run_from_pipeline_package(
-                str(path), arguments=_arguments(recipe, infra), run_name=_name(recipe), experiment_name=infra.experiment
-            )
-        except Exception as error:  # kfp lets through whatever its HTTP client raises
-            why = (str(error) or type(error).__name__).splitlines()[0]
-            raise InfrastructureError(f"{endpoint}: the pipeline could not be started ({why}).") from error
-    return str(started.run_id)
+        path.write_text(package, encoding="utf-8")
+        made = pipelines.upload_version(pipeline_id, request.version, path)
+    say(f"{request.pipeline} {request.version} uploaded")
+    return made
 
 
-def compiled() -> str:
-    """The pipeline package, as KFP's compiler writes it."""
-    from kfp import compiler
+def _run_name(recipe: Recipe, pipeline: str, more: dict[str, str]) -> str:
+    """The same for the same recipe, seed and benchmark, and another for any other."""
+    content = "\n".join([pipeline, recipe.to_json(), *more.values()])
+    parts = [recipe.name, *([] if pipeline == "deepperception" else [pipeline]), str(recipe.seed)]
+    return "-".join([*parts, hashlib.sha256(content.encode()).hexdigest()[:_DIGITS]])
 
-    from deepperception.pipelines.deepperception import flow
 
+def _reference(infra: Infra, benchmark: Path) -> Ref:
+    """What the store will know the file by: stores find a folder by its digest."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "pipeline.yaml")
-        compiler.Compiler().compile(flow, str(path))
-        return path.read_text(encoding="utf-8")
+        return Ref(infra.store, payload_digest(_alone(benchmark, Path(folder))))
 
 
-def _name(recipe: Recipe) -> str:
-    return f"{recipe.name}-{recipe.seed}"
-
-
-def _arguments(recipe: Recipe, infra: Infra) -> dict[str, Any]:
-    return {"recipe": recipe.to_json(), "infra": infra.to_json(), "seed": recipe.seed}
+def _alone(benchmark: Path, folder: Path) -> Path:
+    """The file as the only one of a folder."""
+    if not benchmark.is_file():
+        raise InputError(f"{benchmark}: there is no such file; give a benchmark with --benchmark FILE.parquet.")
+    shutil.copyfile(benchmark, folder / "benchmark.parquet")
+    return folder

@@ -54,7 +54,7 @@ class Workplace:
 
     def context(self, *sections: str) -> Context:
         """For a stage that reads the named sections of the recipe, and all inputs of the step."""
-        digests = {name: metadata["digest"] for name, metadata in self.inputs.items()}
+        digests = {name: metadata["digest"] for name, metadata in self.inputs.items() if "digest" in metadata}
         return Context(self.recipe.seed, self.progress, self.recipe.section_hash(*sections), digests)
 
     def keep(

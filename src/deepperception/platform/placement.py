@@ -1,0 +1,100 @@
+"""Puts a pipeline's tasks where the infra file says: images, node pools, volumes, secrets, time limits.
+
+A pipeline in `pipelines/` is wiring only. Here its function is traced once more and every task gets its place, so that
+one file compiles for a laptop and for a cluster.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from kfp import dsl, kubernetes
+from kfp.dsl import pipeline_context
+
+from deepperception.faults import Collector, raise_together
+from deepperception.infra import Infra
+from deepperception.infra_pools import Kubeflow, Pool, StagePlace, place_of, placement_faults
+from deepperception.platform.attempts import RUN
+
+USER = 10001
+"""The images' numeric user and group; who that is does not matter, only that it is not root."""
+IMPORTS = "deepperception.io/imports-models"
+"""Label of the one kind of pod that may fetch from a model hub; network policies go by it."""
+
+_HUB = "/hub"
+_LIKE = {"scoring": "evaluation"}  # both ask a model about a benchmark
+_RUN_LABEL = "metadata.labels['pipeline/runid']"  # set by Kubeflow on the pods of a run
+# A file that a library would fetch at run time is a file that was not imported, checked and recorded.
+_OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+_QUIET = {"HF_HOME": _HUB, "HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false"}
+_STORE_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+_TRACKING_KEYS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+# Argo waits in between: a pool that just lost its nodes has none a second later.
+_BACKOFF = {"backoff_duration": "30s", "backoff_factor": 2.0, "backoff_max_duration": "900s"}
+
+
+def placed(flow: Any, infra: Infra) -> Any:
+    """The pipeline `flow` with every task in its place; InputError, with all faults, where the file names no such."""
+    faults = Collector()
+    faults.add(placement_faults(infra))
+    raise_together(faults.faults)
+
+    @functools.wraps(flow.pipeline_func)
+    def body(*args: Any, **kwargs: Any) -> None:
+        flow.pipeline_func(*args, **kwargs)
+        for task in pipeline_context.Pipeline.get_default_pipeline().tasks.values():
+            _place(task, infra)
+
+    return dsl.pipeline(name=flow.name, description=flow.description)(body)
+
+
+def _place(task: dsl.PipelineTask, infra: Infra) -> None:
+    assert infra.images is not None and infra.kubeflow is not None, "placement_faults would have said so"
+    stage = _LIKE.get(task.component_spec.name, task.component_spec.name)
+    place = place_of(infra, stage)
+    task.set_container_image(infra.images.trainer)
+    _resources(task, infra.pools[place.pool])
+    _limits(task, place)
+    _surroundings(task, stage, infra.kubeflow, str(infra.work_dir))
+
+
+def _resources(task: dsl.PipelineTask, pool: Pool) -> None:
+    # Requests as large as the limits: a pod that was promised less is the first to be evicted.
+    task.set_cpu_request(pool.cpu).set_cpu_limit(pool.cpu)
+    task.set_memory_request(pool.memory).set_memory_limit(pool.memory)
+    if pool.accelerator:
+        task.set_accelerator_type(pool.accelerator).set_accelerator_limit(pool.count)
+    for key, value in pool.node_selector.items():
+        kubernetes.add_node_selector(task, key, value)
+    for toleration in pool.tolerations:
+        kubernetes.add_toleration(task, **toleration.model_dump(exclude_none=True))
+    if pool.shared_memory:
+        kubernetes.empty_dir_mount(task, "shared-memory", "/dev/shm", medium="Memory", size_limit=pool.shared_memory)
+
+
+def _limits(task: dsl.PipelineTask, place: StagePlace) -> None:
+    if place.timeout_s:
+        kubernetes.set_timeout(task, place.timeout_s)
+    if place.retries:
+        task.set_retry(place.retries, **_BACKOFF)
+
+
+def _surroundings(task: dsl.PipelineTask, stage: str, kubeflow: Kubeflow, work_dir: str) -> None:
+    """What a pod finds around it: volumes, secrets, environment, labels, and who it runs as."""
+    kubernetes.set_security_context(task, run_as_user=USER, run_as_group=USER, run_as_non_root=True)
+    kubernetes.mount_pvc(task, kubeflow.work_claim, work_dir)
+    kubernetes.mount_pvc(task, kubeflow.hub_claim, _HUB)
+    # The first pod must start without its secrets to be able to name the one that is missing, the last to report it.
+    optional = stage in ("preflight", "ending")
+    for secret, keys in ((kubeflow.store_secret, _STORE_KEYS), (kubeflow.tracking_secret, _TRACKING_KEYS)):
+        kubernetes.use_secret_as_env(task, secret, {key: key for key in keys}, optional=optional)
+    kubernetes.use_field_path_as_env(task, RUN, _RUN_LABEL)
+    imports = stage == "base"
+    for name, value in (_QUIET if imports else _QUIET | _OFFLINE).items():
+        task.set_env_variable(name, value)
+    labels = {"part-of": "deepperception", "name": stage, "component": "step"}
+    for key, value in labels.items():
+        kubernetes.add_pod_label(task, f"app.kubernetes.io/{key}", value)
+    if imports:
+        kubernetes.add_pod_label(task, IMPORTS, "true")
