@@ -27,7 +27,7 @@ _KEPT_FOR_A_FOLDER = ("category", "licence", "skip_bad")
 class ModelSettings(Settings):
     """The model that a run starts from, and how it is asked."""
 
-    base: str = Field(description="A folder, package://NAME/FOLDER, or a reference URI#sha256:HEX.")
+    base: str = Field(description="A folder, package://NAME/FOLDER, hf://ORG/NAME@COMMIT, or URI#sha256:HEX.")
     box_step: int = Field(default=1, ge=1, le=1000, description="Thousandths between the coordinates it writes.")
     max_pixels: int = Field(default=401_408, ge=3_136, description="Per picture, after resizing. Paper, both stages.")
     max_new_tokens: int = Field(default=512, ge=1, description="Longest reply. Paper, stage 2.")

@@ -247,3 +247,8 @@ def test_a_model_is_named_by_folder_package_or_reference(folder: Path) -> None:
 def test_a_model_that_cannot_be_found_is_one_sentence(model: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         resolve(model)
+
+
+def test_a_model_of_a_hub_is_left_to_the_import_step() -> None:
+    with pytest.raises(InputError, match="only a cluster's import step asks a model hub"):
+        resolve("hf://org/tiny@" + "a" * 40)

@@ -45,6 +45,7 @@ def fetch(ref: HubRef, *, endpoint: str | None = None) -> Path:
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
+        HTTPError,
         LocalEntryNotFoundError,
         OfflineModeIsEnabled,
         RepositoryNotFoundError,
@@ -66,6 +67,6 @@ def fetch(ref: HubRef, *, endpoint: str | None = None) -> Path:
         raise InputError(
             f"{ref}: this machine is told to stay offline; download it elsewhere, give its folder."
         ) from None
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except (HfHubHTTPError, HTTPError, LocalEntryNotFoundError, OSError) as error:
         why = (str(error) or type(error).__name__).splitlines()[0]
         raise InfrastructureError(f"{ref}: the hub does not answer as it should ({why}); run again later.") from error

@@ -161,6 +161,10 @@ def resolve(model: str, store: Store | None = None) -> Path:
     """
     if model.startswith("package://"):
         return _in_package(model)
+    if model.startswith("hf://"):
+        raise InputError(
+            f"{model}: only a cluster's import step asks a model hub; here, give the folder of a download."
+        )
     if "://" in model:
         ref = Ref.parse(model)
         return (store or _store_of(ref)).get(ref)
