@@ -75,6 +75,7 @@ class StandIn:
         return [
             ("/pipelines", "GET", lambda query, _: _listed("pipelines", self.pipelines, query)),
             ("/pipelines", "POST", self._create_pipeline),
+            ("/pipelines/upload", "POST", self._upload),
             ("/pipelines/upload_version", "POST", self._upload_version),
             ("/pipelines/([^/]+)/versions", "GET", self._list_versions),
             ("/experiments", "GET", lambda query, _: _listed("experiments", self.experiments, query)),
@@ -88,6 +89,12 @@ class StandIn:
         if any(known["name"] == content["name"] for known in self.pipelines.values()):
             return _error(409, f"the pipeline {content['name']} exists already")
         return 200, _kept(self.pipelines, "pipeline_id", content)
+
+    def _upload(self, query: dict[str, str], content: dict[str, str]) -> Answer:
+        status, made = self._create_pipeline(None, {"name": query["name"], "display_name": query["name"]})
+        if status == 200:
+            self._upload_version({"pipelineid": made["pipeline_id"], "name": query["name"]}, content)
+        return status, made
 
     def _upload_version(self, query: dict[str, str], content: dict[str, str]) -> Answer:
         if query["pipelineid"] not in self.pipelines:
@@ -108,7 +115,7 @@ class StandIn:
 
     def _create_run(self, _: Any, content: dict[str, Any]) -> Answer:
         reference = content.get("pipeline_version_reference", {})
-        if reference.get("pipeline_version_id") not in self.versions:
+        if "pipeline_spec" not in content and reference.get("pipeline_version_id") not in self.versions:
             return _error(404, "there is no such pipeline version")
         return 200, _kept(self.runs, "run_id", {**content, "state": "PENDING"})
 
