@@ -51,6 +51,7 @@ def test_good_files_have_no_faults() -> None:
         ({"kubeflow__endpoint": "kfp:8888"}, ["kubeflow.endpoint: 'kfp:8888' is no URL"]),
         ({"kubeflow": None, "images": None}, ["images: a cluster needs", "kubeflow: a cluster's API"]),
         ({"pools": {}}, ["pools: there are none"]),
+        ({"stages__sft__nodes": 2}, ["stages.sft.nodes: this version trains on one node"]),
     ],
 )  # fmt: skip
 def test_every_fault_is_a_sentence_with_its_place(changes: dict[str, Any], said: list[str]) -> None:

@@ -137,6 +137,8 @@ def _stage_faults(infra: Infra) -> Iterator[str]:
                 f"stages.{stage}: it needs a GPU and the pool '{place.pool}' gives it none; set pools.{place.pool}."
                 f"accelerator and count, choose another pool, or say stages.{stage}.on_cpu: true."
             )
+        if place.nodes > 1:
+            yield f"stages.{stage}.nodes: this version trains on one node; write 1, and more accelerators in its pool."
     for name, stages in _unnamed(infra).items():
         yield f"pools: there is no pool '{name}', for {', '.join(stages)}; add it, or name another in stages."
 
