@@ -19,7 +19,7 @@ from deepperception.artifacts.disk import write_text
 from deepperception.errors import GateRefused, InputError, Preempted
 
 RUN = "DEEPPERCEPTION_RUN"
-"""Environment variable of a pod: the id of the pipeline run that it is of. Not set outside of a cluster."""
+"""Environment variable of a pod: names the pipeline run that it is of. Not set outside of a cluster."""
 _FOLDER = "failures"
 # Another attempt would come to the same end.
 _FINAL = (InputError.exit_code, GateRefused.exit_code)

@@ -24,7 +24,7 @@ IMPORTS = "deepperception.io/imports-models"
 
 _HUB = "/hub"
 _LIKE = {"scoring": "evaluation"}  # both ask a model about a benchmark
-_RUN_LABEL = "metadata.labels['pipeline/runid']"  # set by Kubeflow on the pods of a run
+_RUN_LABEL = "metadata.labels['workflows.argoproj.io/workflow']"  # Argo names the pods' workflow: one for a run
 # A file that a library would fetch at run time is a file that was not imported, checked and recorded.
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
 _QUIET = {"HF_HOME": _HUB, "HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false"}
