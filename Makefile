@@ -5,9 +5,10 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 INDEX_URL ?=
 OUT ?= runs/demo
+OVERLAY ?= kind
 BIN := .venv/bin
 
-.PHONY: demo test e2e bench lint clean lock help golden
+.PHONY: demo test e2e bench lint clean lock help golden deploy undeploy
 .DEFAULT_GOAL := help
 
 help:  ## List the targets.
@@ -24,6 +25,12 @@ e2e: .venv/ready  ## Run small whole pipelines, kill them, run them again.
 
 bench: .venv/ready  ## Measure against the alternatives, into build/bench.json.
 	$(BIN)/python -m benchmarks
+
+deploy: .venv/ready  ## Bring manifests/overlays/OVERLAY to the cluster (DRY_RUN=1: print everything, touch nothing).
+	@$(BIN)/python -m deepperception.platform.deploy up $(OVERLAY) $(if $(filter 1,$(DRY_RUN)),--dry-run)
+
+undeploy: .venv/ready  ## Take it away again; volumes and Secrets stay, unless DELETE_DATA=1.
+	@$(BIN)/python -m deepperception.platform.deploy down $(OVERLAY) $(if $(filter 1,$(DRY_RUN)),--dry-run) $(if $(filter 1,$(DELETE_DATA)),--delete-data)
 
 lint: .venv/ready  ## Check style and types.
 	$(BIN)/ruff check .

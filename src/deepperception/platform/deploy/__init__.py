@@ -1,0 +1,1 @@
+"""Brings manifests/ to a cluster and takes them away again: `make deploy`, `make undeploy`."""
