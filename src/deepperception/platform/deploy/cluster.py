@@ -49,10 +49,10 @@ def compare(kubectl: Kubectl, objects: list[Object], existing: set[str]) -> Chan
     diff = ""
     if there:
         arguments = ("diff", "--server-side", f"--field-manager={FIELD_MANAGER}", "--filename=-")
-        done = kubectl.attempt(*arguments, stdin=as_yaml(there))
+        done = kubectl.attempt(*arguments, stdin=_as_list(there))
         if done.returncode > 1:
             raise InfrastructureError(f"kubectl diff: {done.stderr.strip()}")
-        diff = done.stdout
+        diff = done.stdout if done.returncode else ""
     return Change(new, diff, outdated(kubectl, objects, existing))
 
 
@@ -70,7 +70,7 @@ def outdated(kubectl: Kubectl, objects: list[Object], existing: set[str]) -> lis
 def apply(kubectl: Kubectl, objects: list[Object]) -> None:
     """Server-side, so that a field that somebody else set is a conflict that is told, not overwritten."""
     arguments = ("apply", "--server-side", f"--field-manager={FIELD_MANAGER}", "--filename=-")
-    kubectl.call(*arguments, stdin=as_yaml(objects))
+    kubectl.call(*arguments, stdin=_as_list(objects))
 
 
 def delete(kubectl: Kubectl, objects: Iterable[Object]) -> None:
@@ -87,11 +87,17 @@ def serves(kubectl: Kubectl, thing: Object) -> bool:
 
 
 def as_yaml(objects: Iterable[Object]) -> str:
+    """For people."""
     return yaml.safe_dump_all(list(objects), sort_keys=False)
 
 
 def listed(objects: Iterable[Object]) -> list[str]:
+    """For people, one a line."""
     return [title(each) for each in objects]
+
+
+def _as_list(objects: list[Object]) -> str:
+    return json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
 
 
 def _home(thing: Object) -> str:

@@ -79,14 +79,16 @@ def references_resolve(rendered: Rendered) -> Iterator[str]:
 
 
 def services_reach_a_pod(rendered: Rendered) -> Iterator[str]:
-    """Each Service selects a pod, and each of its ports is one of the pod's."""
+    """Each Service selects a pod, and each of its ports is one of every pod's that it selects."""
     for service in of_kind(rendered.objects, "Service"):
         chosen = behind(service, rendered)
         if not chosen:
             yield f"{title(service)}: it selects no pod."
-        for port in service["spec"]["ports"] if chosen else []:
-            if target_port(port, chosen[0]) is None:
-                yield f"{title(service)}, port {port['port']}: its pod has no port '{port.get('targetPort')}'."
+        for pod in chosen:
+            for port in service["spec"]["ports"]:
+                if target_port(port, pod) is None:
+                    wanted = port.get("targetPort", port["port"])
+                    yield f"{title(service)}, port {port['port']}: {pod.owner} has no port '{wanted}'."
 
 
 def addresses_exist(rendered: Rendered) -> Iterator[str]:

@@ -28,19 +28,29 @@ def breaches(objects: list[Object], version: str) -> Iterator[str]:
     InputError where the validator is not installed.
     """
     try:
-        import kubernetes_validate
+        import kubernetes_validate  # noqa: F401
     except ImportError:
         raise InputError(
             "kubernetes-validate is not installed; set the environment up with `make .venv/ready`."
         ) from None
     for thing in filter(is_built_in, objects):
-        try:
-            kubernetes_validate.validate(thing, version, strict=True)
-        except kubernetes_validate.ValidationError as error:
-            place = "/".join(map(str, error.path))
-            yield f"{title(thing)}: in Kubernetes {version} {place or 'it'} is not valid: {error.message}."
-        except kubernetes_validate.SchemaNotFoundError:
-            yield f"{title(thing)}: Kubernetes {version} has no {thing['kind']} in {thing['apiVersion']}."
+        if fault := _fault(json.dumps(thing), version):
+            yield f"{title(thing)}: {fault}"
+
+
+@functools.lru_cache(maxsize=4096)  # each look reads all definitions of the version anew, for a tenth of a second
+def _fault(content: str, version: str) -> str:
+    """What is wrong with one object; empty where nothing is."""
+    import kubernetes_validate
+
+    thing = json.loads(content)
+    try:
+        kubernetes_validate.validate(thing, version, strict=True)
+    except kubernetes_validate.ValidationError as error:
+        return f"in Kubernetes {version} {'/'.join(map(str, error.path)) or 'it'} is not valid: {error.message}."
+    except kubernetes_validate.SchemaNotFoundError:
+        return f"Kubernetes {version} has no {thing['kind']} in {thing['apiVersion']}."
+    return ""
 
 
 def custom_breaches(objects: list[Object], folder: Path) -> Iterator[str]:
