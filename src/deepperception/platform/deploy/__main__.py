@@ -33,13 +33,22 @@ def cli() -> None:
 @context
 @dry_run
 @click.option("--endpoint", envvar="KF_PIPELINES_ENDPOINT", metavar="URL", help="Of Kubeflow Pipelines' API.")
+@click.option("--images", type=PATH, metavar="FILE", help="build/images.json: the images that `make images` built.")
 @click.option("--deadline", type=click.IntRange(1), default=900, show_default=True, metavar="S", help="For each wave.")
-def up(overlay: str, manifests: Path, context: str | None, dry_run: bool, endpoint: str | None, deadline: int) -> None:
+def up(
+    overlay: str,
+    manifests: Path,
+    context: str | None,
+    dry_run: bool,
+    endpoint: str | None,
+    images: Path | None,
+    deadline: int,
+) -> None:
     """Render, validate, show the plan, apply, wait.
 
     Reads the overlay and the cluster; writes the objects, Secrets that are not there yet, and the pipelines.
     """
-    options = Options(_folder(manifests, overlay), manifests / FILE, deadline, endpoint or None, dry_run)
+    options = Options(_folder(manifests, overlay), manifests / FILE, deadline, endpoint or None, images, dry_run)
     deployed(options, Kubectl(context), click.echo)
 
 

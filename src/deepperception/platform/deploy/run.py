@@ -8,6 +8,7 @@ from pathlib import Path
 
 from deepperception.errors import InfrastructureError, InputError
 from deepperception.platform.deploy import checks, cluster, pipelines, prerequisites, readiness, secrets
+from deepperception.platform.deploy.images import built, with_images
 from deepperception.platform.deploy.kubectl import Kubectl
 from deepperception.platform.deploy.objects import Object, key, of_kind, render
 from deepperception.platform.deploy.schemas import is_built_in
@@ -27,6 +28,8 @@ class Options:
     prerequisites: Path
     deadline_s: float
     endpoint: str | None = None
+    images: Path | None = None
+    """What `make images` lists; the manifests' own where none is given."""
     dry_run: bool = False
 
 
@@ -35,7 +38,7 @@ def deploy(options: Options, kubectl: Kubectl, say: Say, *, poll_s: float = 3.0)
 
     InputError names all that is wrong with the overlay; InfrastructureError all that is wrong with the cluster.
     """
-    objects = _checked(options.overlay, kubectl)
+    objects = _checked(options, kubectl)
     say(f"{options.overlay}: {len(objects)} objects, valid, no policy broken")
     if options.dry_run:
         say(cluster.as_yaml(objects))
@@ -96,10 +99,12 @@ def undeploy(overlay: Path, kubectl: Kubectl, say: Say, *, delete_data: bool, dr
     say("done" if delete_data else "done; `make deploy` goes on with the same data")
 
 
-def _checked(overlay: Path, kubectl: Kubectl) -> list[Object]:
-    objects = render(kubectl, overlay)
+def _checked(options: Options, kubectl: Kubectl) -> list[Object]:
+    objects = render(kubectl, options.overlay)
+    if options.images:
+        objects = with_images(objects, built(options.images))
     if found := list(dict.fromkeys(checks.breaches(objects))):
-        raise InputError(f"{overlay} is not fit to deploy:\n  " + "\n  ".join(found))
+        raise InputError(f"{options.overlay} is not fit to deploy:\n  " + "\n  ".join(found))
     return objects
 
 

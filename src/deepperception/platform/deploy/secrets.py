@@ -87,7 +87,7 @@ def planned(existing: Existing, make: Callable[[], str] = lambda: secrets.token_
         },
         (PLATFORM, "postgres"): {"POSTGRES_PASSWORD": database},
         (PLATFORM, "mlflow"): {
-            "MLFLOW_BACKEND_STORE_URI": f"postgresql://mlflow:{database}@{DATABASE_HOST}/mlflow",
+            "MLFLOW_BACKEND_STORE_URI": f"postgresql+psycopg://mlflow:{database}@{DATABASE_HOST}/mlflow",
             "MLFLOW_AUTH_ADMIN_PASSWORD": admin,
             "MLFLOW_PIPELINES_PASSWORD": tracking,
             "MLFLOW_FLASK_SERVER_SECRET_KEY": session,
