@@ -12,6 +12,7 @@ import yaml
 
 from deepperception.platform.deploy import schemas
 from deepperception.platform.deploy.checks import RULES, beside_secrets
+from deepperception.platform.deploy.flows import End, allows
 from deepperception.platform.deploy.objects import Object, of_kind, title
 from deepperception.platform.deploy.policies import Rule
 from deepperception.platform.deploy.prerequisites import load
@@ -77,6 +78,48 @@ def test_the_rules_have_something_to_judge(overlays: Overlays, name: str) -> Non
     }
     wanted = {("mlflow", "postgres"), ("mlflow", "minio"), ("mlflow-migrate", "postgres"), ("minio-setup", "minio")}
     assert wanted | {("postgres-backup", "minio"), ("postgres-backup", "postgres")} <= flows
+
+
+STEP = End("deepperception-runs", {"app.kubernetes.io/component": "step"})
+IMPORT = End("deepperception-runs", {"deepperception.io/imports-models": "true"})
+WORKER = End("deepperception-runs", {"app.kubernetes.io/component": "trainjob"})
+SERVER = End("deepperception-serving", {"app.kubernetes.io/component": "server"})
+STRANGER = End("default", {"app.kubernetes.io/component": "server"})
+KUBEFLOW = End("kubeflow", {"app": "ml-pipeline"})
+STORE, DATABASE, MLFLOW = (
+    End("deepperception", {"app.kubernetes.io/name": each}) for each in ("minio", "postgres", "mlflow")
+)
+CONNECTIONS = [
+    (STEP, STORE, 9000, True, "artifacts"),
+    (STEP, MLFLOW, 5000, True, "records"),
+    (STEP, KUBEFLOW, 8888, True, "KFP's launcher reports"),
+    (STEP, SERVER, 8080, True, "golden pictures"),
+    (STEP, DATABASE, 5432, False, "MLflow alone asks its database"),
+    (STEP, STEP, 29500, False, "steps do not talk to each other"),
+    (WORKER, WORKER, 40123, True, "NCCL chooses its ports"),
+    (SERVER, STORE, 9000, True, "the storage initializer"),
+    (SERVER, MLFLOW, 5000, False, "a server needs no records"),
+    (SERVER, STEP, 8080, False, "nor a step"),
+    (KUBEFLOW, STORE, 9000, True, "KFP shows artifacts"),
+    (KUBEFLOW, MLFLOW, 5000, False, "KFP does not write records"),
+    (STRANGER, STORE, 9000, False, "another namespace"),
+    (STRANGER, MLFLOW, 5000, False, "another namespace"),
+    (STRANGER, SERVER, 8080, False, "another namespace, not the edge"),
+    (IMPORT, MLFLOW, 5000, True, "the import step is a step"),
+    (MLFLOW, SERVER, 8080, False, "MLflow starts nothing"),
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("source", "sink", "port", "wanted", "why"), CONNECTIONS, ids=[each[-1] for each in CONNECTIONS]
+)
+def test_who_may_talk_to_whom(
+    overlays: Overlays, name: str, source: End, sink: End, port: int, wanted: bool, why: str
+) -> None:
+    rendered = beside_secrets(overlays[name])
+    both = allows(rendered, "Egress", source, sink, port) and allows(rendered, "Ingress", sink, source, port)
+    assert both is wanted, why
 
 
 @pytest.mark.parametrize("name", NAMES)

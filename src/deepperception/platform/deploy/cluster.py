@@ -59,11 +59,17 @@ def compare(kubectl: Kubectl, objects: list[Object], existing: set[str]) -> Chan
 def outdated(kubectl: Kubectl, objects: list[Object], existing: set[str]) -> list[Object]:
     """Jobs and ConfigMaps that an earlier deploy made and this one replaces by others."""
     wanted = {(each["kind"], key(each)) for each in objects}
+    homes = {key(each)[0] for each in of_kind(objects, *_REPLACED)}
+    return [each for each in replaced_kinds(kubectl, homes & existing) if (each["kind"], key(each)) not in wanted]
+
+
+def replaced_kinds(kubectl: Kubectl, homes: set[str]) -> list[Object]:
+    """All Jobs and ConfigMaps that deploys have made in the namespaces."""
     found: list[Object] = []
-    for namespace in sorted({key(each)[0] for each in of_kind(objects, *_REPLACED)} & existing):
+    for namespace in sorted(homes):
         for kind in _REPLACED:
             listed = kubectl.get(kind.lower(), f"--namespace={namespace}", f"--selector={_OURS}") or {}
-            found += [{**each, "kind": kind} for each in listed.get("items", []) if (kind, key(each)) not in wanted]
+            found += [{**each, "kind": kind} for each in listed.get("items", [])]
     return found
 
 

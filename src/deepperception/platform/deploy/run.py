@@ -89,11 +89,10 @@ def undeploy(overlay: Path, kubectl: Kubectl, say: Say, *, delete_data: bool, dr
     if dry_run:
         say("dry run: nothing was touched")
         return
-    existing = cluster.namespaces(kubectl)
-    goes = [each for each in goes if key(each)[0] in existing]
-    # Jobs, and what a deploy of an older version left: found by their label, for their names hold a hash.
-    goes = [each for each in goes if each["kind"] not in ("Job", "ConfigMap")]
-    goes += cluster.outdated(kubectl, [{**each, "metadata": _nameless(each)} for each in objects], existing)
+    homes = {key(each)[0] for each in goes} & cluster.namespaces(kubectl)
+    goes = [each for each in goes if key(each)[0] in homes and each["kind"] not in ("Job", "ConfigMap")]
+    # These are found by their label: names hold a hash, and an older version may have left others.
+    goes += cluster.replaced_kinds(kubectl, homes)
     cluster.delete(kubectl, [each for each in goes if is_built_in(each) or cluster.serves(kubectl, each)])
     cluster.delete(kubectl, gone_with)
     say("done" if delete_data else "done; `make deploy` goes on with the same data")
@@ -167,7 +166,3 @@ def _tell_where(objects: list[Object], say: Say) -> None:
 
 def _enumerated(objects: list[Object]) -> str:
     return ", ".join(cluster.listed(objects))
-
-
-def _nameless(thing: Object) -> dict[str, str]:
-    return {"namespace": key(thing)[0], "name": ""}
