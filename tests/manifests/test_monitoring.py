@@ -60,10 +60,16 @@ def test_the_servers_metric_is_one_that_it_serves() -> None:
     assert named <= served
 
 
-def test_prometheus_takes_the_rules() -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("check", "rules", str(MONITORING / "rules.yaml")),
+        ("test", "rules", str(Path(__file__).with_name("alerts.test.yaml"))),
+    ],
+    ids=["Prometheus reads the rules", "they fire when they should"],
+)
+def test_the_rules(arguments: tuple[str, ...]) -> None:
     if shutil.which("promtool") is None:
         pytest.skip("promtool is not installed: Prometheus cannot be asked about the rules")
-    done = subprocess.run(
-        ["promtool", "check", "rules", str(MONITORING / "rules.yaml")], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(["promtool", *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

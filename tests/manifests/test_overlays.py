@@ -59,6 +59,15 @@ def test_a_custom_resource_with_a_field_that_does_not_exist_is_told(overlays: Ov
     assert "replicaz" in told
 
 
+def test_the_example_is_valid_and_names_what_there_is(overlays: Overlays) -> None:
+    example = yaml.safe_load((ROOT / "manifests" / "examples" / "inferenceservice.yaml").read_text())
+    assert list(schemas.custom_breaches([example], resource_schemas())) == []
+    predictor = example["spec"]["predictor"]
+    names = {(each["kind"], each["metadata"]["name"]) for each in overlays["kind"]}
+    assert ("ServingRuntime", predictor["model"]["runtime"]) in names
+    assert ("ServiceAccount", predictor["serviceAccountName"]) in names
+
+
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 @pytest.mark.parametrize("name", NAMES)
 def test_it_breaks_no_rule(overlays: Overlays, name: str, rule: Rule) -> None:
