@@ -209,10 +209,22 @@ def test_what_is_not_ready_is_named_with_its_reason(cluster: Any, said: list[str
     assert "deployment/deepperception/front" not in cluster.state, "the next waves wait"
 
 
-def test_a_failed_job_stops_the_deploy_with_its_last_lines(cluster: Any, said: list[str], world: list[Object]) -> None:
+def test_a_failed_job_stops_the_deploy_with_its_last_lines(cluster: Any, said: list[str]) -> None:
     with pytest.raises(InfrastructureError, match="no route to host"):
         _deploy_with_failing_job(cluster, said)
     assert "deployment/deepperception/front" not in cluster.state
+
+
+def test_once_the_reason_is_mended_the_deploy_goes_on(cluster: Any, said: list[str]) -> None:
+    with pytest.raises(InfrastructureError):
+        _deploy_with_failing_job(cluster, said)
+    made = secret(cluster, "postgres")
+    (cluster.place / "trouble.json").unlink()
+    said.clear()
+    deployed(cluster, said)
+    assert [line for line in said if line.endswith("it had failed, and runs anew")]
+    assert "deployment/deepperception/front" in cluster.state
+    assert secret(cluster, "postgres") == made
 
 
 def _deploy_with_failing_job(cluster: Any, said: list[str]) -> None:

@@ -25,10 +25,12 @@ class Change:
     diff: str
     """Of the objects that are there; empty where nothing changes."""
     outdated: list[Object]
+    failed: list[Object]
+    """Jobs that gave up in an earlier deploy: they run anew."""
 
     @property
     def is_none(self) -> bool:
-        return not (self.new or self.diff or self.outdated)
+        return not (self.new or self.diff or self.outdated or self.failed)
 
 
 def is_reachable(kubectl: Kubectl) -> bool:
@@ -53,7 +55,7 @@ def compare(kubectl: Kubectl, objects: list[Object], existing: set[str]) -> Chan
         if done.returncode > 1:
             raise InfrastructureError(f"kubectl diff: {done.stderr.strip()}")
         diff = done.stdout if done.returncode else ""
-    return Change(new, diff, outdated(kubectl, objects, existing))
+    return Change(new, diff, outdated(kubectl, objects, existing), _failed(kubectl, of_kind(there, "Job")))
 
 
 def outdated(kubectl: Kubectl, objects: list[Object], existing: set[str]) -> list[Object]:
@@ -61,6 +63,16 @@ def outdated(kubectl: Kubectl, objects: list[Object], existing: set[str]) -> lis
     wanted = {(each["kind"], key(each)) for each in objects}
     homes = {key(each)[0] for each in of_kind(objects, *_REPLACED)}
     return [each for each in replaced_kinds(kubectl, homes & existing) if (each["kind"], key(each)) not in wanted]
+
+
+def _failed(kubectl: Kubectl, jobs: list[Object]) -> list[Object]:
+    found = [kubectl.get("job", key(each)[1], f"--namespace={key(each)[0]}") for each in jobs]
+    return [
+        {**job, "kind": "Job"}
+        for job in found
+        if job
+        and any(each["type"] == "Failed" and each["status"] == "True" for each in job["status"].get("conditions", []))
+    ]
 
 
 def replaced_kinds(kubectl: Kubectl, homes: set[str]) -> list[Object]:

@@ -68,6 +68,7 @@ def deploy(options: Options, kubectl: Kubectl, say: Say, *, poll_s: float = 3.0)
     if change.is_none and not any(secret.missing for secret in keys):
         readiness.wait(kubectl, named, options.deadline_s, say, poll_s=poll_s)
     else:
+        cluster.delete(kubectl, change.failed)
         _apply(named, keys, options, kubectl, say, poll_s)
         cluster.delete(kubectl, change.outdated)
     pipelines.register(options.endpoint, say)
@@ -141,6 +142,8 @@ def _tell_plan(change: cluster.Change, keys: list[Secret], say: Say) -> None:
         say(change.diff.rstrip())
     for name in cluster.listed(change.outdated):
         say(f"- {name}")
+    for name in cluster.listed(change.failed):
+        say(f"- {name}: it had failed, and runs anew")
     if change.is_none and not any(secret.missing for secret in keys):
         say("no change")
 
