@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from deepperception import presets
+from deepperception.artifacts.s3_settings import S3Settings
 from deepperception.errors import InputError
 from deepperception.faults import raise_together
 from deepperception.infra_pools import Images, Kubeflow, Pool, StagePlace
@@ -22,7 +23,10 @@ class Infra(Settings):
 
     runner: Literal["local", "docker", "kubeflow"] = Field(default="local", description="What executes the pipeline.")
     work_dir: Path = Field(description="Where stages write; finished ones are reused from here.")
-    store: str = Field(description="Keeps artifacts by digest: a folder or file:///PATH.")
+    store: str = Field(description="Keeps artifacts by digest: a folder, file:///PATH or s3://BUCKET/PREFIX.")
+    s3: S3Settings | None = Field(
+        default=None, description="The server behind an s3:// store; without it, the environment's AWS_ENDPOINT_URL."
+    )
     tracking_uri: str = Field(description="MLflow's: sqlite:///PATH needs no server.")
     experiment: str = Field(default="deepperception", min_length=1, description="MLflow's experiment.")
     images: Images | None = Field(default=None, description="Of a cluster's pods.")

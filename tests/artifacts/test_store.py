@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from deepperception.artifacts import FolderStore, Ref, open_store, payload_digest, resolve, seal
-from deepperception.artifacts import store as store_module
+from deepperception.artifacts import folder_store as store_module
 from deepperception.errors import InfrastructureError, InputError
 
 
@@ -218,7 +218,7 @@ def test_a_store_is_opened_by_uri_or_path(tmp_path: Path, folder: Path) -> None:
     assert open_store(str(tmp_path / "s tore")).get(ref)
 
 
-@pytest.mark.parametrize("uri", ["s3://bucket/models", "file://host/path", "", "file://"])
+@pytest.mark.parametrize("uri", ["gs://bucket/models", "file://host/path", "", "file://"])
 def test_other_stores_are_refused(uri: str) -> None:
     with pytest.raises(InputError, match="give file:///PATH or a path"):
         open_store(uri)
@@ -239,8 +239,9 @@ def test_a_model_is_named_by_folder_package_or_reference(folder: Path) -> None:
         ("package://", "no package ''"),
         ("file:///store/sha256/abc", "no reference"),
         ("file:///store/sha256/abc#sha256:abc", "no reference"),
-        ("s3://bucket/model#sha256:" + "0" * 64, "folder store"),
-        ("file:///elsewhere/abc#sha256:" + "0" * 64, "folder store"),
+        ("s3://bucket/model#sha256:" + "0" * 64, "does not point into a store"),
+        ("file:///elsewhere/abc#sha256:" + "0" * 64, "does not point into a store"),
+        ("gs://bucket/sha256/abc#sha256:" + "0" * 64, "does not point into a store"),
         ("file:///store/sha256/abc#sha256:" + "0" * 64, "holds no such artifact"),
     ],
 )

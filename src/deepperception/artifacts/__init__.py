@@ -3,9 +3,12 @@
 from deepperception.artifacts.checkpoints import Interface, check_checkpoint, read_interface, write_interface
 from deepperception.artifacts.datasets import count_rows, read_rows, write_rows
 from deepperception.artifacts.evaluations import Case, Paired, paired, read_cases, read_metrics, write_cases
+from deepperception.artifacts.folder_store import FolderStore
 from deepperception.artifacts.manifest import Manifest, code_version, payload_digest, read_manifest, seal, verify
+from deepperception.artifacts.ref import Ref, Store, Swept
+from deepperception.artifacts.s3_settings import S3Settings
 from deepperception.artifacts.stage import Context, Outcome, once
-from deepperception.artifacts.store import FolderStore, Ref, Store, Swept, open_store, resolve
+from deepperception.artifacts.store import open_store, resolve
 
 __all__ = [
     "Case",
@@ -16,6 +19,7 @@ __all__ = [
     "Outcome",
     "Paired",
     "Ref",
+    "S3Settings",
     "Store",
     "Swept",
     "check_checkpoint",

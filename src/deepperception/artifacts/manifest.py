@@ -46,7 +46,30 @@ def payload_digest(folder: Path) -> str:
 
     InputError where the folder is missing or empty, or holds what has no bytes to count.
     """
-    return _digest(folder, synced=False)
+    return digest_of(file_digests(folder))
+
+
+def file_digests(folder: Path, *, synced: bool = False) -> dict[str, str]:
+    """Path within the folder -> sha256 (hex) of each file of the payload, in the order that counts for its digest.
+
+    With `synced`, the files and their names are on the disk afterwards. InputError as for `payload_digest`.
+    """
+    names = sorted(_payload(folder), key=os.fsencode)
+    if not names:
+        raise InputError(f"{folder}: there is nothing in this folder; give one that holds an artifact's files.")
+    digests = {name: _file_digest(folder / name, synced=synced) for name in names}
+    if synced:
+        for parent, _, _ in os.walk(folder):
+            sync(Path(parent))
+    return digests
+
+
+def digest_of(files: Mapping[str, str]) -> str:
+    """The payload digest of files of these (path, sha256 in hex)."""
+    lines = hashlib.sha256()
+    for name in sorted(files, key=os.fsencode):
+        lines.update(f"{files[name]}  ".encode() + os.fsencode(name) + b"\n")
+    return f"sha256:{lines.hexdigest()}"
 
 
 def seal(
@@ -63,7 +86,7 @@ def seal(
     """Declare the folder finished: its files reach the disk first, then the manifest appears, whole."""
     manifest = Manifest(
         kind=kind,
-        digest=_digest(folder, synced=True),
+        digest=digest_of(file_digests(folder, synced=True)),
         inputs=dict(sorted(inputs.items())),
         recipe_hash=recipe_hash,
         seed=seed,
@@ -112,20 +135,6 @@ def code_version() -> str:
 def release() -> str:
     """The installed release of the package."""
     return metadata.version("deepperception")
-
-
-def _digest(folder: Path, *, synced: bool) -> str:
-    lines = hashlib.sha256()
-    empty = True
-    for name in sorted(_payload(folder), key=os.fsencode):
-        empty = False
-        lines.update(f"{_file_digest(folder / name, synced=synced)}  ".encode() + os.fsencode(name) + b"\n")
-    if empty:
-        raise InputError(f"{folder}: there is nothing in this folder; give one that holds an artifact's files.")
-    if synced:
-        for parent, _, _ in os.walk(folder):
-            sync(Path(parent))
-    return f"sha256:{lines.hexdigest()}"
 
 
 def _payload(folder: Path) -> Iterator[str]:
