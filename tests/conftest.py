@@ -1,12 +1,17 @@
-"""What the tests of several packages need: a tiny model with random weights, and rows of creatures."""
+"""What the tests of several packages need: a tiny model with random weights, rows of creatures, and an S3 server."""
 
 from __future__ import annotations
 
 import io
+import os
 import random
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from services.rgw import Key, Rgw
 
 
 @pytest.fixture(scope="session")
@@ -55,3 +60,36 @@ def creature_rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("sft", "rl"):
         write_rows(folder / f"{name}.parquet", [row(number) for number in range(12)])
     return folder
+
+
+@dataclass(frozen=True)
+class S3Server:
+    """A real server, and the key of the user that owns the tests' buckets."""
+
+    gateway: Rgw
+    key: Key
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """Started once for each test process; skips where its packages are missing."""
+    if missing := Rgw.missing():
+        pytest.skip(missing)
+    with Rgw.started() as gateway:
+        yield S3Server(gateway, gateway.create_user("owner"))
+
+
+@pytest.fixture
+def s3_bucket(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A new bucket; the environment holds its owner's key, and the address of its server."""
+    from minio import Minio
+
+    name, key = f"bucket-{uuid.uuid4().hex}", s3_server.key
+    address = s3_server.gateway.endpoint.removeprefix("http://")
+    Minio(address, key.access_key, key.secret_key, secure=False, region="us-east-1").make_bucket(name)
+    for variable in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(variable)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", key.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key.secret_key)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server.gateway.endpoint)
+    return name
