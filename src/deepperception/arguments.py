@@ -19,7 +19,7 @@ from deepperception.progress import Progress
 from deepperception.recipe import Recipe, load_recipe
 
 if TYPE_CHECKING:
-    from deepperception.artifacts import Context, Interface
+    from deepperception.artifacts import Context, Interface, S3Settings
 
 Command = Callable[..., None]
 
@@ -155,11 +155,14 @@ def _interface(recipe: Recipe, model: Path) -> Interface:
     return Interface(prompt=read_interface(model).prompt, **recipe.model.model_dump(exclude={"base"}))
 
 
-def checkpoint(model: str) -> Path:
-    """The local folder of `model` (a folder or a reference); InputError where it is no Qwen-VL checkpoint."""
+def checkpoint(model: str, s3: S3Settings | None = None) -> Path:
+    """The local folder of `model` (a folder or a reference); InputError where it is no Qwen-VL checkpoint.
+
+    The server behind an s3:// reference is that of `s3`, or of the environment.
+    """
     from deepperception.artifacts import check_checkpoint, resolve
 
-    folder = resolve(model)
+    folder = resolve(model, s3=s3)
     check_checkpoint(folder)
     return folder
 

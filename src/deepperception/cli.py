@@ -65,7 +65,7 @@ def check(recipe: Recipe, infra: Infra, out: Path, allow_tags: bool, endpoint: s
         return
     from deepperception.synthesis.run import survey
 
-    checkpoint(recipe.model.base)
+    checkpoint(recipe.model.base, infra.s3)
     stock = survey(recipe.synthesis, recipe.seed, box_step=recipe.model.box_step)
     click.echo(f"{recipe.name}: fine. Base {recipe.model.base}; runner '{infra.runner}', to {out}")
     click.echo("\n".join(f"  {line}" for line in stock.lines()))
@@ -274,16 +274,25 @@ def predict(model: str, image: Path, entity: str, draw: Path | None) -> None:
 
 @cli.command()
 @takes_infra
+@click.option(
+    "--days",
+    type=click.IntRange(0),
+    default=30,
+    show_default=True,
+    metavar="N",
+    help="How long runs keep what is theirs.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be done; do nothing.")
-def gc(infra: Infra, out: Path | None, dry_run: bool) -> None:
+def gc(infra: Infra, out: Path | None, days: int, dry_run: bool) -> None:
     """Clear the store of what nothing refers to.
 
-    Reads the registry and the work folder; removes every artifact that belongs to no registered version and to no
-    finished stage.
+    Reads the registry, the runs and the work folder. Removes every artifact that belongs to no registered version, to
+    no run of the last N days and to no finished stage, and that nobody has put for N days; and what uploads that were
+    cut off left behind.
     """
     from deepperception.platform.upkeep import sweep
 
-    for line in sweep(infra, dry_run=dry_run):
+    for line in sweep(infra, days=days, dry_run=dry_run):
         click.echo(line)
 
 

@@ -9,6 +9,7 @@ import functools
 import json
 import logging
 import os
+import re
 import time
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -27,6 +28,7 @@ MODEL = "deepperception"
 _KEY, _STAGE, _PARENT = "deepperception.key", "deepperception.stage", "mlflow.parentRunId"
 _DIGEST = "digest"
 _SQLITE = "sqlite:///"
+_DIGESTS = re.compile(r"sha256:[0-9a-f]{64}")
 # MLflow's own limits on one request and one value.
 _METRICS_AT_ONCE, _PARAMS_AT_ONCE, _LONGEST_PARAM = 1000, 100, 6000
 
@@ -185,6 +187,33 @@ class Tracker:
         """All versions, oldest first."""
         return self._versions(name)
 
+    @_reporting
+    def referenced(self, *, since_s: float) -> set[str]:
+        """Every digest that a registered version names, or a run that was alive after `since_s` (Unix time).
+
+        Named is what stands in a tag or a parameter. A run is alive as long as it, or one that it is nested in, has not
+        ended. Models and experiments of all names count, for they may share a store.
+        """
+        versions = _pages(lambda token: self._client.search_model_versions(page_token=token))
+        named = [value for version in versions for value in version.tags.values()]
+        runs = {run.info.run_id: run for run in self._all_runs()}
+
+        def is_recent(run: Run | None) -> bool:
+            if run is None:
+                return False
+            last_ms = max(run.info.start_time or 0, run.info.end_time or 0)
+            open_still = run.info.status not in ("FINISHED", "FAILED", "KILLED")
+            return open_still or last_ms >= since_s * 1000 or is_recent(runs.get(run.data.tags.get(_PARENT, "")))
+
+        for run in filter(is_recent, runs.values()):
+            named += [*run.data.tags.values(), *run.data.params.values()]
+        return {digest for value in named for digest in _DIGESTS.findall(value)}
+
+    def _all_runs(self) -> Iterator[Run]:
+        experiments = _pages(lambda token: self._client.search_experiments(page_token=token))
+        places = [experiment.experiment_id for experiment in experiments]
+        yield from _pages(lambda token: self._client.search_runs(places, page_token=token))
+
     def _versions(self, name: str, digest: str | None = None) -> list[Version]:
         wanted = f"name = '{name}'" + (f" and tags.{_DIGEST} = '{digest}'" if digest else "")
         found, page = [], None
@@ -243,6 +272,17 @@ class Tracker:
         ]
         for start in range(0, len(rows), _METRICS_AT_ONCE):
             self._client.log_batch(run_id, metrics=rows[start : start + _METRICS_AT_ONCE])
+
+
+def _pages(search: Callable[[str | None], Any]) -> Iterator[Any]:
+    """All that a search of MLflow's finds, page by page."""
+    token: str | None = None
+    while True:
+        page = search(token)
+        yield from page
+        token = page.token
+        if not token:
+            return
 
 
 def is_there(uri: str) -> bool:

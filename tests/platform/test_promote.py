@@ -196,10 +196,11 @@ def test_afterwards_the_champion_is_told_and_only_rubbish_is_swept(world: World)
     (rubbish / "file").write_text("of no version")
     store = open_store(world.infra.store)
     reference = store.put(rubbish)
-    foreseen = list(upkeep.sweep(world.infra, dry_run=True))
-    assert foreseen == [f"{reference.digest}  0.0 MB", "1 artifacts would be removed"]
+    foreseen = list(upkeep.sweep(world.infra, days=0, dry_run=True))
+    assert foreseen[0] == f"{reference.digest}  0.0 MB  artifact"
+    assert foreseen[1].startswith("1 would be removed, 0.0 MB")
     assert store.get(reference).is_dir()
-    assert list(upkeep.sweep(world.infra, dry_run=False))[-1] == "1 artifacts removed"
+    assert list(upkeep.sweep(world.infra, days=0, dry_run=False))[-1].startswith("1 removed, 0.0 MB")
     with pytest.raises(InputError, match="no such artifact"):
         store.get(reference)
 

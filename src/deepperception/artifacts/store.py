@@ -31,10 +31,10 @@ def open_store(uri: str, s3: S3Settings | None = None, progress: Progress | None
     return FolderStore(Path(path))
 
 
-def resolve(model: str, store: Store | None = None) -> Path:
+def resolve(model: str, store: Store | None = None, s3: S3Settings | None = None) -> Path:
     """The local folder that `model` names: a path, `package://package.name/folder`, or a reference `URI#sha256:...`.
 
-    A reference is fetched from `store`, or from the store that its URI lies in, and verified.
+    A reference is fetched from `store`, or from the one that its URI lies in (`s3` as for `open_store`), and verified.
     """
     if model.startswith("package://"):
         return _in_package(model)
@@ -44,7 +44,7 @@ def resolve(model: str, store: Store | None = None) -> Path:
         )
     if "://" in model:
         ref = Ref.parse(model)
-        return (store or _store_of(ref)).get(ref)
+        return (store or _store_of(ref, s3)).get(ref)
     folder = Path(model)
     if not folder.is_dir():
         raise InputError(f"{model}: there is no such folder; give a folder, package://NAME/FOLDER, or URI#sha256:HEX.")
@@ -59,12 +59,12 @@ def _open_s3(uri: str, s3: S3Settings | None, progress: Progress | None) -> Stor
     return S3Store(bucket, prefix.strip("/"), s3 or S3Settings.from_environment(), progress or Progress("store"))
 
 
-def _store_of(ref: Ref) -> Store:
+def _store_of(ref: Ref, s3: S3Settings | None) -> Store:
     parent, _, entry = ref.uri.rstrip("/").rpartition("/")
     root, _, kind = parent.rpartition("/")
     if not ref.uri.startswith(("file:///", "s3://")) or kind != "sha256" or not entry:
         raise InputError(f"{ref}: this does not point into a store; expected STORE/sha256/HEX#sha256:HEX.")
-    return open_store(root)
+    return open_store(root, s3)
 
 
 def _in_package(model: str) -> Path:

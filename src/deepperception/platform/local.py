@@ -36,7 +36,7 @@ def run_pipeline(recipe: Recipe, infra: Infra, out: Path) -> dict[str, Any]:
     """
     if infra.runner != "local":
         raise InputError(f"runner: '{infra.runner}' is not for here; submit the recipe, or give another infra file.")
-    check_checkpoint(resolve(recipe.model.base))
+    check_checkpoint(resolve(recipe.model.base, s3=infra.s3))
     open_source(recipe.synthesis.source, recipe.seed)
     started = time.monotonic()
     log_path = out / "logs" / "run.log"

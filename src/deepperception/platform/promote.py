@@ -32,7 +32,8 @@ def promote(
     registry, store and service are left alone. InputError where there is no registry, the evaluation is of another
     model, or its benchmark is not found.
     """
-    tracker, store = Tracker(infra.tracking_uri, infra.experiment, create=False), open_store(infra.store)
+    tracker = Tracker(infra.tracking_uri, infra.experiment, create=False)
+    store = open_store(infra.store, infra.s3, progress)
 
     def kept(folder: Path) -> Ref:
         return Ref(folder.absolute().as_uri(), payload_digest(folder)) if dry_run else store.put(folder)

@@ -31,7 +31,7 @@ def summarize(recipe: Recipe, infra: Infra, out: Path, say: Callable[[str], None
     metrics = {arm: read_metrics(infra.work_dir / f"evaluation-{arm}-test") for arm in ARMS}
     decision = _metadata(infra, "promotion", "decision")
     champion = decision["champion"]
-    folder = open_store(infra.store).get(Ref(champion["uri"], champion["digest"]))
+    folder = open_store(infra.store, infra.s3).get(Ref(champion["uri"], champion["digest"]))
     say("prediction: loading the champion into its server")
     prediction = _predict(infra, decision["candidate"], folder, out)
     summary = {

@@ -30,8 +30,8 @@ class Workplace:
 
     def __init__(self, stage: str, recipe: Recipe, infra: Infra, inputs: Mapping[str, Metadata]) -> None:
         self.stage, self.recipe, self.infra, self.inputs = stage, recipe, infra, inputs
-        self.store = open_store(infra.store)
         self.progress = Progress(stage, MarkedLines(sys.stderr))
+        self.store = open_store(infra.store, infra.s3, self.progress)
         self._started = time.monotonic()
 
     @cached_property
