@@ -286,7 +286,7 @@ def predict(model: str, image: Path, entity: str, draw: Path | None) -> None:
 def gc(infra: Infra, out: Path | None, days: int, dry_run: bool) -> None:
     """Clear the store of what nothing refers to.
 
-    Reads the registry, the runs and the work folder. Removes every artifact that belongs to no registered version, to
+    Reads the registry, the runs and the work folder; removes every artifact that belongs to no registered version, to
     no run of the last N days and to no finished stage, and that nobody has put for N days; and what uploads that were
     cut off left behind.
     """
