@@ -123,9 +123,16 @@ def test_what_was_put_is_got_byte_for_byte(store: S3Store, model: Path, client: 
 def test_it_is_sent_once_and_fetched_once(
     store: S3Store, model: Path, monkeypatch: pytest.MonkeyPatch, client: Minio, s3_bucket: str
 ) -> None:
-    sent = Sent(monkeypatch)
+    sent, passes, upload = Sent(monkeypatch), list[Path](), S3Store._upload
+
+    def counted(store: S3Store, folder: Path, *about: Any) -> Any:
+        passes.append(folder)
+        return upload(store, folder, *about)
+
+    monkeypatch.setattr(S3Store, "_upload", counted)
     ref = store.put(model)
     assert sorted(sent.names) == sorted(path.name for path in model.rglob("*") if path.is_file())
+    assert len(passes) == 1, "the entry was found complete at once"
     sent.names.clear()
     assert store.put(model) == ref
     assert not sent.names

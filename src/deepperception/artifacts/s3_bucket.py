@@ -123,7 +123,7 @@ class Bucket:
         for _ in range(_UPLOAD_ATTEMPTS):
             with path.open("rb") as file:
                 try:
-                    done = self._client.put_object(
+                    self._client.put_object(
                         self.name,
                         self._prefix + name,
                         cast(BinaryIO, _Checked(file, path, size, sha256, moved)),
@@ -132,11 +132,11 @@ class Bucket:
                         part_size=self._settings.part_mib * MIB,
                         num_parallel_uploads=_PARTS_AT_ONCE,
                     )
-                    return str(done.etag)
                 except S3Error as error:
+                    # The server put the parts together and went down before it could say so; or it lost them.
                     if error.code != "NoSuchUpload":
                         raise
-            # The server put the parts together and went down before it could say so; or it lost them.
+            # Asked for, because not every server's answer to the last part brings the etag that it lists.
             if etag := self.holds(name, size=size, sha256=sha256):
                 return etag
         raise InfrastructureError(f"{self.uri(name)}: the S3 server loses uploads half-way; have a look at its log.")
