@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import shutil
 import socket
+import ssl
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -71,6 +74,11 @@ def test_an_outage_is_waited_for_and_said_once(waiting: Waiting) -> None:
     assert len(waiting.said) == 2, "what goes well is not said"
 
 
+def test_a_connection_that_was_closed_is_opened_again_without_a_word(waiting: Waiting) -> None:
+    assert waiting.patience.attempt(failing(1, REFUSED)) == "answer"
+    assert not waiting.said
+
+
 def test_patience_has_an_end_and_cleaning_up_does_not_wait_again(waiting: Waiting) -> None:
     with pytest.raises(
         InfrastructureError, match=r"http://s3: the S3 server is down \(connection refused\), for longer than 60 s"
@@ -109,7 +117,7 @@ def test_threads_say_an_outage_once(waiting: Waiting) -> None:
     def action(tries: list[int]) -> Callable[[], None]:
         def attempt() -> None:
             tries.append(1)
-            if len(tries) == 1:
+            if len(tries) <= 2:
                 both.wait(10)  # both are down at the same time
                 raise REFUSED
 
@@ -123,10 +131,24 @@ def test_threads_say_an_outage_once(waiting: Waiting) -> None:
     assert 2 <= len(waiting.said) <= 4, "at most one outage, its end, and one more of a thread that came later"
 
 
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of an authority of one's own, for 127.0.0.1; with its key."""
+    if not shutil.which("openssl"):
+        pytest.skip("needs the openssl command, to make a certificate")
+    folder = tmp_path_factory.mktemp("tls")
+    parts = {"-keyout": folder / "key.pem", "-out": folder / "cert.pem", "-days": "2", "-subj": "/CN=test"}
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-addext", "subjectAltName=IP:127.0.0.1"]
+    command += [str(word) for pair in parts.items() for word in pair]
+    subprocess.run(command, check=True, capture_output=True)
+    (folder / "both.pem").write_bytes((folder / "key.pem").read_bytes() + (folder / "cert.pem").read_bytes())
+    return folder / "both.pem"
+
+
 class Server:
     """Answers with what the test says, one after the other; the last one again and again."""
 
-    def __init__(self) -> None:
+    def __init__(self, certificate: Path | None = None) -> None:
         self.answers: list[Callable[[BaseHTTPRequestHandler], None]] = []
         self.requests: list[tuple[str, str | None]] = []
         outer = self
@@ -146,6 +168,11 @@ class Server:
 
         self._server = HTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+            self.url = self.url.replace("http", "https")
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
         self._thread.start()
 
@@ -181,7 +208,7 @@ def cut_off(request: BaseHTTPRequestHandler) -> None:
 
 @pytest.mark.parametrize("busy", [429, 500, 502, 503, 504])
 def test_a_busy_server_is_asked_again(server: Server, waiting: Waiting, busy: int) -> None:
-    server.answers = [status(busy), cut_off, status(200, b"here")]
+    server.answers = [cut_off, status(busy), status(200, b"here")]
     with PatientPool(waiting.patience, timeout=10) as pool:
         assert pool.urlopen("GET", server.url).data == b"here"
     assert len(server.requests) == 3
@@ -209,6 +236,35 @@ def bucket(server: Server, waiting: Waiting, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "user")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     return Bucket("models", "store", S3Settings(endpoint=server.url), waiting.patience)
+
+
+def test_an_authority_of_ones_own_is_trusted_where_it_is_named(
+    certificate: Path, bucket: Bucket, waiting: Waiting
+) -> None:
+    with contextlib.closing(Server(certificate)) as server:
+        server.answers = [status(200, b"here")]
+        settings = S3Settings(endpoint=server.url)
+        with pytest.raises(InputError, match=r"its certificate is not trusted; .* s3.ca_file"):
+            Bucket("models", "store", settings, waiting.patience).read("x")
+        trusting = settings.model_copy(update={"ca_file": certificate.with_name("cert.pem")})
+        assert Bucket("models", "store", trusting, waiting.patience).read("x") == b"here"
+    assert not waiting.said
+
+
+def test_https_to_a_server_of_http_is_said(server: Server, bucket: Bucket, waiting: Waiting) -> None:
+    server.answers = [status(200)]
+    settings = S3Settings(endpoint=server.url.replace("http", "https"))
+    with pytest.raises(InputError, match="does not speak https; give http://"):
+        Bucket("models", "", settings, waiting.patience).read("x")
+
+
+@pytest.mark.parametrize(("path_style", "start"), [(True, "http://s3:1/models/x?"), (False, "http://models.s3:1/x?")])
+def test_the_bucket_is_in_the_path_or_in_the_name(
+    bucket: Bucket, waiting: Waiting, path_style: bool, start: str
+) -> None:
+    settings = S3Settings(endpoint="http://s3:1", path_style=path_style)
+    styled = Bucket("models", "", settings, waiting.patience)
+    assert styled._client.presigned_get_object("models", "x").startswith(start)
 
 
 def fetched(bucket: Bucket, path: Path, content: bytes) -> int:

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 import json
+import os
 import random
 import signal
 import subprocess
@@ -532,6 +533,13 @@ def test_a_put_waits_for_a_collector_that_has_begun_and_sends_again_what_it_took
     assert store.put(model) == ref
     assert "waiting: garbage collection is at sha256:" in log.getvalue()
     assert payload_digest(afresh(store, settings, tmp_path).get(ref)) == ref.digest
+
+
+def test_a_name_that_s3_cannot_have_is_refused(store: S3Store, model: Path, client: Minio, s3_bucket: str) -> None:
+    Path(os.fsdecode(bytes(model) + b"/\xff")).write_text("x")
+    with pytest.raises(InputError, match=r"the file name '\\udcff' is no UTF-8"):
+        store.put(model)
+    assert names(client, s3_bucket) == []
 
 
 def test_a_check_leaves_nothing_behind(store: S3Store, client: Minio, s3_bucket: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from deepperception.artifacts import FolderStore, Ref, open_store, payload_digest, resolve, seal
+from deepperception.artifacts import FolderStore, Ref, Swept, open_store, payload_digest, resolve, seal
 from deepperception.artifacts import folder_store as store_module
 from deepperception.errors import InfrastructureError, InputError
 
@@ -222,6 +222,41 @@ def test_a_store_is_opened_by_uri_or_path(tmp_path: Path, folder: Path) -> None:
 def test_other_stores_are_refused(uri: str) -> None:
     with pytest.raises(InputError, match="give file:///PATH or a path"):
         open_store(uri)
+
+
+def test_a_folder_store_can_be_checked(store: FolderStore, tmp_path: Path) -> None:
+    store.check()
+    assert list(store.root.iterdir()) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="the store cannot be written to"):
+        FolderStore(tmp_path / "file" / "store").check()
+
+
+def test_a_full_disk_fails_the_check(small_disk: Path) -> None:
+    (small_disk / "filler").write_bytes(b"x" * 100_000)
+    with pytest.raises(OSError), (small_disk / "more").open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    with pytest.raises(InputError, match="the disk is full"):
+        FolderStore(small_disk).check()
+
+
+def test_sweeping_leaves_what_is_new_and_clears_what_killed_puts_left(store: FolderStore, folder: Path) -> None:
+    ref = store.put(folder)
+    (store.root / "incoming" / ("b" * 64)).mkdir()
+    assert store.sweep((), dry_run=False, min_age_s=3600) == [Swept("sha256:" + "b" * 64, 0, "leftover")]
+    assert not (store.root / "incoming" / ("b" * 64)).exists()
+    os.utime(entry(store, ref), (0, 0))
+    assert store.put(folder) == ref
+    assert store.sweep((), dry_run=False, min_age_s=3600) == [], "it was put again a moment ago"
+    os.utime(entry(store, ref), (0, 0))
+    assert [each.digest for each in store.sweep((), dry_run=False, min_age_s=3600)] == [ref.digest]
+
+
+def test_the_age_of_an_entry_is_that_of_its_put(store: FolderStore, folder: Path) -> None:
+    os.utime(folder, (0, 0))
+    store.put(folder)
+    assert store.sweep((), dry_run=True, min_age_s=3600) == []
 
 
 def test_a_model_is_named_by_folder_package_or_reference(folder: Path) -> None:

@@ -50,7 +50,7 @@ class Patience:
         is what is wrong. Once given up on, a server gets one try a call until it answers: what cleans up
         after an error should not wait all over again.
         """
-        pause_s, began = _FIRST_PAUSE_S, self._clock()
+        failures, pause_s, began = 0, _FIRST_PAUSE_S, self._clock()
         while True:
             try:
                 result = action()
@@ -64,7 +64,9 @@ class Patience:
                         f"{self.endpoint}: the S3 server is down ({why}), for longer than {self.limit_s:.0f} s; "
                         "run again when it is back, finished work is kept."
                     ) from error
-                self._note_outage(why, left_s)
+                failures += 1
+                if failures > 1:  # once is a connection that was closed while it idled
+                    self._note_outage(why, left_s)
                 # Uneven, so that many clients do not come back at the same moment.
                 self._sleep(min(pause_s * random.uniform(0.5, 1.0), left_s))
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)

@@ -55,6 +55,8 @@ class S3Store:
         refuses; InfrastructureError where it is down for too long.
         """
         files = file_digests(folder)
+        if strange := next((name for name in files if not _is_text(name)), None):
+            raise InputError(f"{folder}: the file name {strange!r} is no UTF-8, which S3 wants; rename the file.")
         digest, manifest = digest_of(files), _manifest_text(folder)
         if manifest is not None and read_manifest(folder).digest != digest:
             raise InputError(f"{folder}: its files changed after its {MANIFEST} was written; make the artifact again.")
@@ -162,6 +164,14 @@ class S3Store:
                     bar.advance(steps)
 
             yield advance
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # bytes that the file system let pass
+        return False
+    return True
 
 
 def _manifest_text(folder: Path) -> str | None:

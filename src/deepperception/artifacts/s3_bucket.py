@@ -27,6 +27,7 @@ from deepperception.errors import InfrastructureError, InputError
 
 _CONNECT_S, _READ_S = 10.0, 60.0
 _PARTS_AT_ONCE = 3
+_MOST_PARTS = 10_000  # of one object: the protocol's limit
 _UPLOAD_ATTEMPTS = 3
 _SHA256 = "x-amz-meta-sha256"
 
@@ -129,7 +130,7 @@ class Bucket:
                         cast(BinaryIO, _Checked(file, path, size, sha256, moved)),
                         size,
                         metadata={_SHA256: sha256},
-                        part_size=self._settings.part_mib * MIB,
+                        part_size=max(self._settings.part_mib * MIB, -(-size // _MOST_PARTS)),
                         num_parallel_uploads=_PARTS_AT_ONCE,
                     )
                 except S3Error as error:
