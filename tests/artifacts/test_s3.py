@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -533,6 +533,46 @@ def test_a_put_waits_for_a_collector_that_has_begun_and_sends_again_what_it_took
     assert store.put(model) == ref
     assert "waiting: garbage collection is at sha256:" in log.getvalue()
     assert payload_digest(afresh(store, settings, tmp_path).get(ref)) == ref.digest
+
+
+def test_killed_at_any_change_to_the_disk_a_get_can_be_repeated(
+    store: S3Store,
+    settings: S3Settings,
+    s3_bucket: str,
+    tmp_path: Path,
+    killed_at: Callable[[int, Callable[[], Any]], bool],
+) -> None:
+    folder = tmp_path / "small"
+    (folder / "evidence").mkdir(parents=True)
+    (folder / "evidence" / "file").write_text("x")
+    ref = store.put(folder)
+    for step in range(100):
+        cache = tmp_path / f"cache{step}"
+        fetching = settings.model_copy(update={"cache_dir": cache})
+
+        def get(fetching: S3Settings = fetching) -> Path:
+            return S3Store(s3_bucket, PREFIX, fetching, Progress("", io.StringIO())).get(ref)
+
+        killed = killed_at(step, get)
+        for path in (cache / "sha256").glob("*"):
+            assert payload_digest(path) == ref.digest, "a copy that can be seen is whole"
+        assert payload_digest(get()) == ref.digest
+        assert [path.suffix for path in (cache / "incoming").iterdir()] == [".lock"], "nothing half fetched is left"
+        if not killed:
+            break
+    assert not killed
+    assert step > 5, "the kills came all through the work"
+
+
+def test_a_full_disk_under_the_cache_is_one_sentence(
+    store: S3Store, model: Path, settings: S3Settings, s3_bucket: str, small_disk: Path, progress: Progress
+) -> None:
+    ref = store.put(model)
+    small = S3Store(s3_bucket, PREFIX, settings.model_copy(update={"cache_dir": small_disk}), progress)
+    with pytest.raises(InputError, match="the disk is full"):
+        small.get(ref)
+    assert not list((small_disk / "sha256").glob("*"))
+    assert [path.suffix for path in (small_disk / "incoming").iterdir()] == [".lock"], "the half copy frees its room"
 
 
 def test_a_name_that_s3_cannot_have_is_refused(store: S3Store, model: Path, client: Minio, s3_bucket: str) -> None:
