@@ -227,15 +227,18 @@ def test_a_tampered_object_is_found_and_mended_by_the_next_put(
     assert payload_digest(afresh(store, settings, tmp_path).get(ref)) == ref.digest
 
 
-@pytest.mark.parametrize("index", [b"", b"{}", b"no json", "other digest", "outside"])
+@pytest.mark.parametrize("index", [b"", b"{}", b"no json", "other digest", "other manifest", "outside"])
 def test_a_tampered_index_makes_an_entry_absent(
     store: S3Store, model: Path, client: Minio, s3_bucket: str, index: bytes | str
 ) -> None:
+    seal(model, kind="model", inputs={}, recipe_hash="r", seed=0)
     ref = store.put(model)
     key = f"{PREFIX}/sha256/{ref.digest[7:]}.json"
     told = json.loads(client.get_object(s3_bucket, key).data)
     if index == "other digest":
         told["files"]["empty"]["sha256"] = "0" * 64
+    if index == "other manifest":
+        told["manifest"] = told["manifest"].replace(ref.digest, "sha256:" + "0" * 64)
     if index == "outside":
         told["files"]["../../empty"] = told["files"].pop("empty")
     content = json.dumps(told).encode() if isinstance(index, str) else index

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from deepperception.artifacts.disk import sync
+from deepperception.artifacts.disk import sync, write_text
 from deepperception.artifacts.folder_store import FolderStore
 from deepperception.artifacts.manifest import MANIFEST, digest_of, file_digests, read_manifest
 from deepperception.artifacts.patience import Patience
@@ -143,7 +143,7 @@ class S3Store:
                         f"delete {entry}/ and {entry}.json, then run the stage that made it again."
                     ) from None
         if index.manifest is not None:
-            (incoming / MANIFEST).write_text(index.manifest, encoding="utf-8")
+            write_text(incoming / MANIFEST, index.manifest)
         for folder in {path.parent for path in incoming.rglob("*")}:
             sync(folder)
 

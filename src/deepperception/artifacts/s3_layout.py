@@ -15,7 +15,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 
-from deepperception.artifacts.manifest import MANIFEST, digest_of
+from deepperception.artifacts.manifest import MANIFEST, Manifest, digest_of
 from deepperception.artifacts.ref import DIGEST, hex_of
 from deepperception.artifacts.s3_bucket import Bucket
 from deepperception.settings import Settings
@@ -78,10 +78,11 @@ def read_index(bucket: Bucket, digest: str) -> Index | None:
         return None
     try:
         index = Index.model_validate_json(content)
+        sealed_as = None if index.manifest is None else Manifest.model_validate_json(index.manifest).digest
     except ValidationError:
         return None
     is_own = digest_of({path: file.sha256 for path, file in index.files.items()}) == digest == index.digest
-    return index if is_own and all(map(_stays_inside, index.files)) else None
+    return index if is_own and sealed_as in (None, digest) and all(map(_stays_inside, index.files)) else None
 
 
 def read_complete(bucket: Bucket, digest: str) -> Index | None:
