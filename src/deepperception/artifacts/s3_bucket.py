@@ -22,6 +22,7 @@ from minio.helpers import check_bucket_name
 from urllib3.exceptions import HTTPError
 
 from deepperception.artifacts.patience import Patience, PatientPool
+from deepperception.artifacts.s3_refusals import refusal
 from deepperception.artifacts.s3_settings import MIB, S3Settings, credentials
 from deepperception.errors import InfrastructureError, InputError
 
@@ -69,7 +70,8 @@ def _reporting(action: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
             try:
                 return method(*args, **kwargs)
             except (MinioException, ElementTree.ParseError) as error:
-                raise cast(Bucket, args[0])._in_a_sentence(error, action) from error
+                bucket = cast(Bucket, args[0])
+                raise refusal(error, action, bucket.name, bucket.uri(""), bucket.endpoint) from error
 
         return reported
 
@@ -85,7 +87,7 @@ class Bucket:
             check_bucket_name(name, strict=True)
         except ValueError as error:
             raise InputError(f"s3://{name}: this cannot be a bucket ({error}); give s3://BUCKET/PREFIX.") from None
-        self.name, self._patience, self._settings = name, patience, settings
+        self.name, self.endpoint, self._patience, self._settings = name, settings.endpoint, patience, settings
         self._prefix = f"{prefix}/" if prefix else ""
         self._client = _connect(settings, patience)
 
@@ -233,37 +235,6 @@ class Bucket:
 
     def _below(self, key: str) -> str:
         return key.removeprefix(self._prefix)
-
-    def _in_a_sentence(self, error: Exception, action: str) -> InputError | InfrastructureError:
-        place, server = self.uri(""), self._settings.endpoint
-        if not isinstance(error, S3Error):
-            what = str(error).splitlines()[0][:200]
-            return InfrastructureError(f"{server}: this is no answer of an S3 server ({what}); look at s3.endpoint.")
-        match error.code:
-            case "NoSuchBucket":
-                return InputError(
-                    f"{server}: there is no bucket '{self.name}'; create it, or correct the store's address."
-                )
-            case "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "InvalidToken" | "ExpiredToken":
-                return InputError(
-                    f"{server}: the key is not accepted ({error.code}); "
-                    "correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
-                )
-            case "AccessDenied" | "AllAccessDisabled" | "AccountProblem":
-                return InputError(
-                    f"{place}: the user of AWS_ACCESS_KEY_ID may not {action} here; "
-                    "give them the right, or another user's key."
-                )
-            case "RequestTimeTooSkewed":
-                return InputError(f"{server}: its clock and this machine's differ too much; set the clock.")
-            case "AuthorizationHeaderMalformed" | "PermanentRedirect" | "Redirect" | "IncorrectEndpoint":
-                return InputError(
-                    f"{server}: the bucket '{self.name}' is elsewhere ({error.message}); correct s3.region or endpoint."
-                )
-            case "QuotaExceeded" | "XMinioStorageFull" | "EntityTooLarge":
-                return InputError(f"{place}: the store is full ({error.code}); make room with `deepperception gc`.")
-        told = ": ".join(part for part in (error.code, error.message) if part)
-        return InfrastructureError(f"{place}: the S3 server could not {action} ({told}); look at its log.")
 
 
 class _Checked(io.RawIOBase):
