@@ -27,7 +27,7 @@ bench: .venv/ready  ## Measure against the alternatives, into build/bench.json.
 	$(BIN)/python -m benchmarks
 
 deploy: .venv/ready  ## Bring manifests/overlays/OVERLAY to the cluster (DRY_RUN=1: print everything, touch nothing).
-	@$(BIN)/python -m deepperception.platform.deploy up $(OVERLAY) $(if $(IMAGES),--images $(IMAGES)) $(if $(filter 1,$(DRY_RUN)),--dry-run)
+	@$(BIN)/python -m deepperception.platform.deploy up $(OVERLAY) $(if $(INFRA),--infra $(INFRA)) $(if $(IMAGES),--images $(IMAGES)) $(if $(filter 1,$(DRY_RUN)),--dry-run)
 
 undeploy: .venv/ready  ## Take it away again; volumes and Secrets stay, unless DELETE_DATA=1.
 	@$(BIN)/python -m deepperception.platform.deploy down $(OVERLAY) $(if $(filter 1,$(DRY_RUN)),--dry-run) $(if $(filter 1,$(DELETE_DATA)),--delete-data)

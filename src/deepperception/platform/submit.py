@@ -88,7 +88,7 @@ def start(
             return str(run.run_id)
     if benchmark:
         with tempfile.TemporaryDirectory() as folder:
-            open_store(infra.store).put(_alone(benchmark, Path(folder)))
+            open_store(infra.store, infra.s3).put(_alone(benchmark, Path(folder)))
     known = pipelines.pipeline(request.pipeline)
     pipeline_id = known or pipelines.create_pipeline(request.pipeline, pipeline_description(package))
     return pipelines.start(

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from deepperception.arguments import PATH, Commands
+from deepperception.infra import load_infra
 from deepperception.platform.deploy.kubectl import Kubectl
 from deepperception.platform.deploy.prerequisites import FILE
 from deepperception.platform.deploy.run import Options
@@ -32,7 +33,7 @@ def cli() -> None:
 @manifests
 @context
 @dry_run
-@click.option("--endpoint", envvar="KF_PIPELINES_ENDPOINT", metavar="URL", help="Of Kubeflow Pipelines' API.")
+@click.option("--infra", metavar="NAME_OR_FILE", help="The cluster's infra file, to register the pipelines by.")
 @click.option("--images", type=PATH, metavar="FILE", help="build/images.json: the images that `make images` built.")
 @click.option("--deadline", type=click.IntRange(1), default=900, show_default=True, metavar="S", help="For each wave.")
 def up(
@@ -40,7 +41,7 @@ def up(
     manifests: Path,
     context: str | None,
     dry_run: bool,
-    endpoint: str | None,
+    infra: str | None,
     images: Path | None,
     deadline: int,
 ) -> None:
@@ -48,7 +49,8 @@ def up(
 
     Reads the overlay and the cluster; writes the objects, Secrets that are not there yet, and the pipelines.
     """
-    options = Options(_folder(manifests, overlay), manifests / FILE, deadline, endpoint or None, images, dry_run)
+    where = load_infra(infra) if infra else None
+    options = Options(_folder(manifests, overlay), manifests / FILE, deadline, where, images, dry_run)
     deployed(options, Kubectl(context), click.echo)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deepperception.errors import InfrastructureError, InputError
+from deepperception.infra import Infra
 from deepperception.platform.deploy import checks, cluster, pipelines, prerequisites, readiness, secrets
 from deepperception.platform.deploy.images import built, with_images
 from deepperception.platform.deploy.kubectl import Kubectl
@@ -27,7 +28,8 @@ class Options:
     overlay: Path
     prerequisites: Path
     deadline_s: float
-    endpoint: str | None = None
+    infra: Infra | None = None
+    """Where the pipelines are registered, and run."""
     images: Path | None = None
     """What `make images` lists; the manifests' own where none is given."""
     dry_run: bool = False
@@ -71,7 +73,7 @@ def deploy(options: Options, kubectl: Kubectl, say: Say, *, poll_s: float = 3.0)
         cluster.delete(kubectl, change.failed)
         _apply(named, keys, options, kubectl, say, poll_s)
         cluster.delete(kubectl, change.outdated)
-    pipelines.register(options.endpoint, say)
+    pipelines.register(options.infra, say)
     _tell_where(objects, say)
 
 
