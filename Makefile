@@ -43,9 +43,13 @@ lock: .venv/ready  ## Pin every package of .venv anew, from pyproject.toml.
 	$(BIN)/python tools/lock.py
 
 clean:  ## Remove what can be made again, the runs included.
-	rm -rf .venv build dist runs src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-mlflow build dist runs src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/ready: pyproject.toml requirements.lock tools/environment.py
 	INDEX_URL="$(INDEX_URL)" $(PYTHON) tools/environment.py
+	touch $@
+
+.venv-mlflow/ready: images/tracking/requirements.lock tools/tracking_server.py .venv/ready
+	$(BIN)/python tools/tracking_server.py
 	touch $@

@@ -37,13 +37,13 @@ def main() -> int:
         wanted += ["--index-url", index]
     bootstrap = [PYTHON, "-m", "pip", "install", "--quiet", *_index(index), UV_PIN]
     uv = [UV, "pip", "install", "--compile-bytecode", "--python", PYTHON, *options_from_pip(index_given=bool(index))]
-    if _run(bootstrap) == 0 and _run([*uv, *wanted], _certificates()) == 0:
+    if run(bootstrap) == 0 and run([*uv, *wanted], certificates()) == 0:
         return 0
     print("uv could not do it; pip will, in a few minutes.", file=sys.stderr)
-    return _run([PYTHON, "-m", "pip", "install", *wanted])
+    return run([PYTHON, "-m", "pip", "install", *wanted])
 
 
-def _run(command: list[str | Path], env: dict[str, str] | None = None) -> int:
+def run(command: list[str | Path], env: dict[str, str] | None = None) -> int:
     return subprocess.run([str(part) for part in command], env=os.environ | (env or {}), check=False).returncode
 
 
@@ -62,7 +62,7 @@ def options_from_pip(*, index_given: bool = False) -> list[str]:
     return options
 
 
-def _certificates() -> dict[str, str]:
+def certificates() -> dict[str, str]:
     found = _pip_setting("cert")
     return {"SSL_CERT_FILE": found[0]} if found and "SSL_CERT_FILE" not in os.environ else {}
 
