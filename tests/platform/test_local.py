@@ -22,7 +22,7 @@ pytest.importorskip("mlflow", reason="the extra 'tracking' is not installed")
 def recorded(infra: Infra) -> str:
     """What became of the pipeline's run."""
     tracker = Tracker(infra.tracking_uri, infra.experiment)
-    (run,) = tracker._client.search_runs([tracker._experiment_id], filter_string="run_name = 'tests'")
+    (run,) = tracker._client.search_runs([tracker.runs.experiment_id], filter_string="run_name = 'tests'")
     return str(run.info.status)
 
 

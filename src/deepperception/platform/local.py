@@ -22,7 +22,7 @@ from deepperception.platform.summary import summarize
 from deepperception.platform.workplace import pipeline_key
 from deepperception.recipe import Recipe
 from deepperception.synthesis.sources import open_source
-from deepperception.tracking import Tracker
+from deepperception.tracking import Tracker, send_waiting
 
 # Nothing of a run may depend on the network: its models are folders.
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -47,6 +47,7 @@ def run_pipeline(recipe: Recipe, infra: Infra, out: Path) -> dict[str, Any]:
             screen.say(f"recipe {recipe.name}, seed {recipe.seed}; full log in {log_path}")
             with _recorded(recipe, infra):
                 _run_steps(recipe, infra, out, screen, log_path)
+                send_waiting(infra.tracking_uri, infra.experiment, infra.work_dir, screen.say)
                 return summarize(recipe, infra, out, screen.say, started)
 
 
@@ -78,6 +79,7 @@ def _recorded(recipe: Recipe, infra: Infra) -> Iterator[None]:
         # Why the run ended matters more than whether that can be written down.
         with contextlib.suppress(Exception):
             tracker = Tracker(infra.tracking_uri, infra.experiment, create=False)
+            send_waiting(infra.tracking_uri, infra.experiment, infra.work_dir, lambda _: None)
             tracker.break_off(pipeline_key(recipe), "KILLED" if isinstance(error, Preempted) else "FAILED")
         raise
 

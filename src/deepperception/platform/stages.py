@@ -36,6 +36,7 @@ def execute(stage: str, recipe: str, infra: str, seed: int, inputs: dict[str, Me
     settings = Recipe.from_json(recipe).model_copy(update={"seed": seed})
     place = Workplace(stage, settings, Infra.from_json(infra), inputs)
     place.progress.say("started")
+    place.records.greet()
     outputs = _STAGES[stage](place)
     place.progress.say(f"done in {place.elapsed_s:.0f} s")
     return outputs
@@ -146,6 +147,7 @@ def _promotion(place: Workplace) -> Outputs:
         evaluate_model(recipe.evaluation, data / "test.parquet", model, out, place.context("evaluation"))
         return out
 
+    place.records.settle()  # the gate asks who is champion, and a version names the run that made it
     out = place.folder("promotion")
     result = run(
         recipe.promotion,
@@ -183,7 +185,7 @@ def _arm(place: Workplace, name: str) -> Arm:
         model=reference(scored),
         validation=place.fetch(f"{name}_validation"),
         test=place.fetch(f"{name}_test"),
-        run_id=scored["run_id"],
+        run_id=scored["run_id"] or None,
     )
 
 
@@ -216,7 +218,7 @@ def _report(place: Workplace) -> Outputs:
     page = out / report.REPORT
     place.keep("report", out, files=[path.name for path in sorted(out.glob("*.png"))])
     scores = {f"{arm}.accuracy": read_metrics(tests[arm])["official"]["all"]["accuracy"] for arm in ARMS}
-    place.tracker.finish(place.run_id, metrics=scores, artifacts=[page])
+    place.records.finish(metrics=scores, files=[page], tags={"data": place.inputs["data"]["digest"]})
     return {"page": {"metadata": {}, "page": str(page)}}
 
 

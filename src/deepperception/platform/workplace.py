@@ -16,13 +16,14 @@ from deepperception.artifacts.manifest import Manifest, read_manifest
 from deepperception.artifacts.stage import Context
 from deepperception.artifacts.store import Ref, open_store
 from deepperception.infra import Infra
+from deepperception.platform import origin
 from deepperception.platform.console import MarkedLines
 from deepperception.progress import Progress
 from deepperception.recipe import Recipe
-from deepperception.tracking import Tracker
+from deepperception.tracking import Pipeline, Recorder, Tracker
 
 Metadata = dict[str, Any]
-"""Of a pipeline artifact: "uri" and "digest" in the store, "run_id" of its record, and its scores."""
+"""Of a pipeline artifact: "uri" and "digest" in the store, "run_id" in MLflow ("" where not known yet), its scores."""
 
 
 class Workplace:
@@ -35,14 +36,21 @@ class Workplace:
         self._started = time.monotonic()
 
     @cached_property
+    def records(self) -> Recorder:
+        """What this step writes into MLflow; one pipeline for a recipe and a seed, however often it is run."""
+        infra, key = self.infra, pipeline_key(self.recipe)
+        tags = {"recipe": self.recipe.name, "recipe_hash": f"sha256:{key}", **origin.of_this_process()}
+        pipeline = Pipeline(key, self.recipe.name, json.loads(self.recipe.to_json()), tags)
+        return Recorder(infra.tracking_uri, infra.experiment, infra.work_dir, pipeline, self.stage, self.progress.say)
+
+    @property
     def tracker(self) -> Tracker:
-        return Tracker(self.infra.tracking_uri, self.infra.experiment)
+        return self.records.tracker
 
     @cached_property
     def run_id(self) -> str:
-        """Of the pipeline's record: one for a recipe and a seed, however often it is run."""
-        name, content = self.recipe.name, json.loads(self.recipe.to_json())
-        return self.tracker.pipeline_run(pipeline_key(self.recipe), name, params=content, tags={"recipe": name})
+        """Of the pipeline's run in MLflow; waits for a server that is away."""
+        return self.records.pipeline_run()
 
     def folder(self, name: str) -> Path:
         """Where the artifact `name` is made, and found again by the next attempt."""
@@ -64,17 +72,16 @@ class Workplace:
         manifest = read_manifest(folder)
         kept = self.store.put(folder)
         scores = {key: value for key, value in manifest.metrics.items() if isinstance(value, int | float)}
-        run_id = self.tracker.stage_run(
-            self.run_id,
+        run_id = self.records.stage_run(
             name,
             f"{name} {manifest.digest}",
             params=params,
             metrics={**scores, **_counted(manifest), "wall_s": self.elapsed_s},
             curves=read_curves(folder),
-            artifacts=[folder / file for file in files],
-            tags={"uri": kept.uri, "digest": kept.digest, "kind": manifest.kind},
+            files=[folder / file for file in files],
+            tags={"uri": kept.uri, "digest": kept.digest, **origin.of_artifact(manifest, self.inputs)},
         )
-        return {"uri": kept.uri, "digest": kept.digest, "run_id": run_id, **scores}
+        return {"uri": kept.uri, "digest": kept.digest, "run_id": run_id or "", **scores}
 
     @property
     def elapsed_s(self) -> float:
