@@ -41,9 +41,10 @@ def test_a_file_that_is_no_database_is_one_sentence(tmp_path: Path) -> None:
         Tracker(f"sqlite:///{tmp_path / 'mlflow.db'}", "tests")
 
 
-def test_a_uri_that_is_not_understood_is_refused() -> None:
+@pytest.mark.parametrize("uri", ["postgresql://somewhere", "http://", "mlflow.db"])
+def test_a_uri_that_is_not_understood_is_refused(uri: str) -> None:
     with pytest.raises(InputError, match="sqlite:///PATH"):
-        Tracker("postgresql://somewhere", "tests")
+        Tracker(uri, "tests")
 
 
 def test_it_is_quiet_and_sends_nothing(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from deepperception.artifacts.disk import locked, replacing
 from deepperception.errors import InputError
@@ -36,7 +37,7 @@ def open_client(uri: str) -> MlflowClient:
 
 def is_server(uri: str) -> bool:
     """Whether this is a URL."""
-    return uri.startswith(("http://", "https://"))
+    return uri.startswith(("http://", "https://")) and bool(urlsplit(uri).hostname)
 
 
 def is_there(uri: str) -> bool:

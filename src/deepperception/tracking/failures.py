@@ -7,6 +7,7 @@ no (a wrong password, a request that it does not understand) will say so again: 
 from __future__ import annotations
 
 import functools
+import re
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
@@ -110,8 +111,9 @@ def _meaning(error: Exception, action: str, uri: str) -> InputError | Infrastruc
         )
     for cause in _chain(error):
         if isinstance(cause, requests.exceptions.SSLError):
-            return InputError(f"{uri}: its certificate is not trusted; set MLFLOW_TRACKING_SERVER_CERT_PATH.")
-        if isinstance(cause, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
+            advice = "set MLFLOW_TRACKING_SERVER_CERT_PATH to the certificate of its authority"
+            return InputError(f"{uri}: MLflow's TLS is not trusted ({_first_line(cause)[-120:]}); {advice}.")
+        if isinstance(cause, requests.exceptions.InvalidURL):
             return InputError(f"tracking_uri: '{uri}' is no URL of a server.")
     if status is None:
         return Unavailable(f"MLflow at {uri} does not answer ({action}: {_reason(error)}).", answered=False)
@@ -132,7 +134,12 @@ def _status(error: Exception) -> int | None:
             return int(cause.response.status_code)
         if isinstance(cause, requests.exceptions.RequestException):
             return None
-    return int(error.get_http_status_code()) if isinstance(error, MlflowException) else None
+    if not isinstance(error, MlflowException):
+        return None
+    # Of an answer that is not in MLflow's own form, as a proxy's, the status is only in the text.
+    if told := re.search(r"failed with error code (\d+)|(successful but the response body was not)", str(error)):
+        return int(told[1] or 200)
+    return int(error.get_http_status_code())
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
