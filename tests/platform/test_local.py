@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from deepperception.platform.local import run_pipeline
 from deepperception.platform.stages import execute
 from deepperception.platform.workplace import Workplace
 from deepperception.recipe import Recipe, load_recipe
-from deepperception.tracking import Tracker
+from deepperception.tracking import Outbox, Tracker
 
 pytest.importorskip("mlflow", reason="the extra 'tracking' is not installed")
 
@@ -70,6 +72,30 @@ def test_a_record_that_cannot_be_closed_hides_nothing(
     monkeypatch.setattr(local, "_run_steps", broken_off)
     with pytest.raises(InputError, match=r"a fault\."):
         run_pipeline(recipe, infra, infra.work_dir.parent)
+
+
+@pytest.mark.parametrize("ends_well", [True, False])
+def test_what_a_dead_server_did_not_take_is_sent_at_the_end_of_the_run(
+    recipe: Recipe, infra: Infra, monkeypatch: pytest.MonkeyPatch, ends_well: bool
+) -> None:
+    def steps(*_: object) -> None:
+        assert Workplace("base", recipe, infra, {}).run_id
+        with socket.socket() as holder:  # bound and not listening: nobody answers
+            holder.bind(("127.0.0.1", 0))
+            away = infra.model_copy(update={"tracking_uri": f"http://127.0.0.1:{holder.getsockname()[1]}"})
+            Workplace("base", recipe, away, {}).records.stage_run("base", "base 1")
+        assert Outbox(infra.work_dir).waiting() == 1
+        if not ends_well:
+            raise InputError("a fault.")
+
+    monkeypatch.setattr(local, "_run_steps", steps)
+    monkeypatch.setattr(local, "summarize", lambda *_: {})
+    with contextlib.nullcontext() if ends_well else pytest.raises(InputError, match=r"a fault\."):
+        run_pipeline(recipe, infra, infra.work_dir.parent)
+    assert Outbox(infra.work_dir).waiting() == 0
+    tracker = Tracker(infra.tracking_uri, infra.experiment)
+    (run,) = tracker.runs._find_all("base 1")
+    assert run.info.status == "FINISHED"
 
 
 def test_what_a_step_said_last_reaches_the_run(recipe: Recipe, infra: Infra, monkeypatch: pytest.MonkeyPatch) -> None:

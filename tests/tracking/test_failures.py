@@ -113,8 +113,9 @@ def test_a_server_that_takes_too_long_is_away(monkeypatch: pytest.MonkeyPatch) -
 
 def test_patience_lasts_until_the_server_is_back(stand_in: StandIn) -> None:
     stand_in.will_answer(503, "starting")
-    tracker = Tracker(stand_in.url, "tests", patience_s=600)
     found: list[Any] = []
+    said: list[str] = []
+    tracker = Tracker(stand_in.url, "tests", patience_s=600, say=said.append)
     waiting = threading.Thread(target=lambda: found.append(tracker.alias("model", "champion")))
     waiting.start()
     while len(stand_in.asked) < 4:  # more than the transport tries by itself
@@ -122,6 +123,7 @@ def test_patience_lasts_until_the_server_is_back(stand_in: StandIn) -> None:
     stand_in.will_answer(200, json.dumps({"registered_models": []}))
     waiting.join(60)
     assert found == [None]
+    assert len(said) == 1 and said[0].endswith("Waiting for it, at most 600 s.")
 
 
 @pytest.mark.parametrize("status", [400, 401, 404])

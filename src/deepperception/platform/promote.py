@@ -32,7 +32,7 @@ def promote(
     registry, store and service are left alone. InputError where there is no registry, the evaluation is of another
     model, or its benchmark is not found.
     """
-    tracker = Tracker(infra.tracking_uri, infra.experiment, create=False)
+    tracker = Tracker(infra.tracking_uri, infra.experiment, create=False, say=progress.say)
     store = open_store(infra.store, infra.s3, progress)
 
     def kept(folder: Path) -> Ref:

@@ -40,7 +40,7 @@ def of_run(infra: Infra, run: Path) -> Iterator[str]:
         yield f"{name}: {manifest.kind} {manifest.digest[:19]} {scores}".rstrip()
     if not is_there(infra.tracking_uri):
         return
-    tracker = Tracker(infra.tracking_uri, infra.experiment, create=False)
+    tracker = Tracker(infra.tracking_uri, infra.experiment, create=False, patience_s=0)
     for alias, share in ((CHAMPION, "100 % of the requests"), (PREVIOUS, "kept for a rollback")):
         if version := tracker.alias(MODEL, alias):
             yield f"{alias}: version {version.number}, {version.tags.get('arm', '?')}, {version.digest[:19]}, {share}"

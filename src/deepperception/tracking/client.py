@@ -54,6 +54,7 @@ def import_quietly() -> None:
     """Import MLflow without its telemetry, its logging and its dependencies' warnings."""
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # read when mlflow is first imported
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     for name, value in _TRANSPORT.items():
         os.environ.setdefault(name, value)
     with warnings.catch_warnings():

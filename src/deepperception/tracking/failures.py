@@ -41,6 +41,9 @@ class _Patient(_Addressed, Protocol):
     @property
     def patience_s(self) -> float: ...
 
+    @property
+    def say(self) -> Callable[[str], None]: ...
+
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -73,7 +76,7 @@ def patient(method: Callable[Concatenate[T, P], R]) -> Callable[Concatenate[T, P
 
     @functools.wraps(method)
     def waited(self: T, *args: P.args, **kwargs: P.kwargs) -> R:
-        deadline, pause_s = time.monotonic() + self.patience_s, 0.5
+        deadline, pause_s, said = time.monotonic() + self.patience_s, 0.5, False
         while True:
             try:
                 return attempt(self, *args, **kwargs)
@@ -84,6 +87,9 @@ def patient(method: Callable[Concatenate[T, P], R]) -> Callable[Concatenate[T, P
                         f"{error} It was asked for {self.patience_s:.0f} s; mend it and run again, "
                         "finished stages are kept."
                     ) from error
+                if not said:
+                    self.say(f"{error} Waiting for it, at most {self.patience_s:.0f} s.")
+                    said = True
                 time.sleep(min(pause_s, left_s))
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 

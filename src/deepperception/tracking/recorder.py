@@ -40,7 +40,7 @@ class Recorder:
     @functools.cached_property
     def tracker(self) -> Tracker:
         """Opened where it is first needed: MLflow takes seconds to import."""
-        return Tracker(self.uri, self.experiment)
+        return Tracker(self.uri, self.experiment, say=self.say)
 
     def greet(self) -> None:
         """Before the work: see that a server would take the record, and send it what waits.
@@ -129,7 +129,8 @@ def _tell(refused: Sequence[str], away: Unavailable | None, outbox: Outbox, say:
     for sentence in refused:
         say(sentence)
     if away:
-        say(f"{away} {outbox.waiting()} records wait in {outbox.folder}; a later step, or the next run, sends them.")
+        waiting = f"Records waiting in {outbox.folder}: {outbox.waiting()}"
+        say(f"{away} {waiting}; a later step, or the next run, sends them.")
 
 
 def _now_ms() -> int:

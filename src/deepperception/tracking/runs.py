@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import time
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 INJECTED = "MLFLOW_RUN_ID"
 """Set by a pipeline's runner that keeps MLflow runs itself, as Kubeflow's does: the run of this step."""
 KEY, STAGE, PARENT = "deepperception.key", "deepperception.stage", "mlflow.parentRunId"
-_RECORD, _ATTACHED = "deepperception.record", "deepperception.attached"
+_RECORD, _SENT, _ATTACHED = "deepperception.record", "deepperception.sent", "deepperception.attached"
 # MLflow's own limits on one request and one value.
 _METRICS_AT_ONCE, _PARAMS_AT_ONCE, _LONGEST_PARAM, _LONGEST_TAG = 1000, 100, 6000, 5000
 _ATTEMPTS = 5
@@ -70,15 +71,16 @@ class Runs:
                 self._client.set_terminated(run.info.run_id, status)
 
     def find(self, run_id: str) -> Run | None:
-        """The run with this id; None where there is none here."""
+        """The run with this id; None where there is none here, or it was deleted."""
         from mlflow.exceptions import MlflowException
 
         try:
-            return self._client.get_run(run_id)
+            run = self._client.get_run(run_id)
         except MlflowException as error:
             if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                 return None
             raise
+        return run if run.info.lifecycle_stage == "active" else None
 
     def find_by_digest(self, digest: str) -> Run | None:
         """The stage run that made the artifact with this digest, the first where there are several."""
@@ -92,7 +94,7 @@ class Runs:
             known = self._find_all(record.key, parent)
             finished = sorted(
                 (run for run in known if run.info.status == "FINISHED"),
-                key=lambda run: (run.info.end_time or 0, run.info.run_id),
+                key=lambda run: (int(run.data.tags.get(_SENT, 0)), run.info.run_id),
             )
             if finished:
                 for run in known:
@@ -105,6 +107,7 @@ class Runs:
             run_id = mine[0] if mine else self._create_stage(record, parent)
             try:
                 self._fill(run_id, record, files)
+                self._client.set_tag(run_id, _SENT, str(int(time.time() * 1000)))
                 self._client.set_terminated(run_id, "FINISHED", record.time_ms)
             except Exception:
                 if not self._is_gone(run_id):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -43,13 +43,22 @@ class Tracker:
     InfrastructureError. `runs` does not wait: what it cannot write may be written later (`Outbox`).
     """
 
-    def __init__(self, uri: str, experiment: str, *, create: bool = True, patience_s: float | None = None) -> None:
+    def __init__(
+        self,
+        uri: str,
+        experiment: str,
+        *,
+        create: bool = True,
+        patience_s: float | None = None,
+        say: Callable[[str], None] | None = None,
+    ) -> None:
         """Open the records, and make them where there are none: or, with `create=False`, raise InputError.
 
         InfrastructureError where a database cannot be opened; a server is not asked yet. `patience_s`: by default
-        the environment's DEEPPERCEPTION_TRACKING_PATIENCE_S, else five minutes.
+        the environment's DEEPPERCEPTION_TRACKING_PATIENCE_S, else five minutes. `say` is told of waiting.
         """
         self.uri, self.patience_s = uri, _patience_s() if patience_s is None else patience_s
+        self.say = say or (lambda _: None)
         if not create and not is_there(uri):  # a mistyped folder is no empty registry
             raise InputError(f"{database(uri)}: there is no such database; give the folder of a run with --out.")
         import_quietly()  # before anything else of MLflow is imported
@@ -74,7 +83,7 @@ class Tracker:
         else the first one on record that made this digest.
         """
         self._ensure_model(name)
-        made_by = self.runs.find(run_id) if run_id else self.runs.find_by_digest(digest)
+        made_by = (self.runs.find(run_id) if run_id else None) or self.runs.find_by_digest(digest)
         run_id = str(made_by.info.run_id) if made_by else None
         origin = {key: value for key, value in made_by.data.tags.items() if key in ORIGIN} if made_by else {}
         if not self._versions(name, digest):
