@@ -53,7 +53,7 @@ def test_a_dead_server_delays_the_record_and_not_the_step(
     assert send_waiting(dead.uri, "tests", dead.work_dir, said.append) == 2
     assert send_waiting(database.uri, "tests", dead.work_dir, said.append) == 0
     (pipeline,) = database.runs._find_all(dead.pipeline.key)
-    (run,) = database.runs._find_all("sft 1", pipeline.info.run_id)
+    (run,) = database.runs._find_all("sft 1", dead.pipeline.key)
     assert (run.info.status, run.data.metrics) == ("FINISHED", {"accuracy": 0.5})
     assert pipeline.info.status == "FINISHED"
     assert send_waiting(database.uri, "tests", tmp_path / "no such folder", said.append) == 0

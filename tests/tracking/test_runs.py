@@ -45,6 +45,21 @@ def test_a_kill_before_the_params_leaves_none_out(
     assert len(tracker.runs._find_all(pipeline.key)) == 1
 
 
+def test_two_steps_that_began_one_pipeline_at_the_same_time_end_up_in_one_run(
+    tracker: Tracker, pipeline: Pipeline, record: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other step saw none either, began its own, and has put its record below that one already."""
+    mine = tracker.runs.write(record("mine"), [])
+    with monkeypatch.context() as patched:
+        patched.setattr(tracker.runs, "_find_pipelines", lambda _: [run_of(tracker, double)])
+        double = tracker.runs._create("demo", {"deepperception.key": pipeline.key})
+        theirs = tracker.runs.write(record("theirs"), [])
+    assert len(tracker.runs._find_all(pipeline.key)) == 2
+    assert tracker.runs.write(record("theirs"), []) == theirs
+    (top,) = tracker.runs._find_all(pipeline.key)
+    assert {run.info.run_id for run in children(tracker, top.info.run_id)} == {mine, theirs}
+
+
 def test_a_run_that_broke_off_is_closed_until_it_goes_on(
     tracker: Tracker, pipeline: Pipeline, record: Records
 ) -> None:

@@ -122,14 +122,13 @@ def test_a_server_that_dies_in_a_record_and_comes_back_has_it_once(
     assert champion == [None], "the gate waited for the server, and had its answer"
 
     tracker = step.tracker
-    (top,) = tracker.runs._find_all(pipeline.key)
-    (half,) = tracker.runs._find_all("sft 1", top.info.run_id)
+    (half,) = tracker.runs._find_all("sft 1", pipeline.key)
     assert half.info.status == "RUNNING", "half a record does not look finished"
     # The step was killed, too, and is run again: it finds its artifact finished, and records it anew.
     monkeypatch.undo()
     again = recorder(mlflow_server.url, tmp_path, pipeline)
     run_id = again.stage_run("sft", "sft 1", metrics={"accuracy": 0.5, "wall_s": 0.1}, curves=curves)
-    (run,) = tracker.runs._find_all("sft 1", top.info.run_id)
+    (run,) = tracker.runs._find_all("sft 1", pipeline.key)
     assert (run.info.run_id, run.info.status) == (run_id, "FINISHED")
     points = tracker._client.get_metric_history(run_id, "loss")
     assert [point.step for point in points] == list(range(1, 2500))
@@ -159,8 +158,10 @@ def test_two_processes_that_record_the_same_stage_leave_one_record(
     folders = [tmp_path / "work", tmp_path / ("work" if shared else "other")]
     run_ids = _at_once("record", mlflow_server.url, folders, pipeline.key)
     tracker = Tracker(mlflow_server.url, "tests")
-    (top,) = tracker.runs._find_all(pipeline.key)
-    (run,) = tracker.runs._find_all("sft 1", top.info.run_id)
+    top = tracker.pipeline_run(Pipeline(pipeline.key, "demo"))
+    assert [run.info.run_id for run in tracker.runs._find_all(pipeline.key)] == [top]
+    (run,) = tracker.runs._find_all("sft 1", pipeline.key)
+    assert run.data.tags["mlflow.parentRunId"] == top
     assert (run.info.status, run.data.metrics) == ("FINISHED", {"accuracy": 0.5, "loss": 2.0})
     assert len(tracker._client.get_metric_history(run.info.run_id, "loss")) == 1
     assert run.info.run_id in run_ids
@@ -173,8 +174,7 @@ def test_what_waits_is_sent_once_by_whoever_comes(
     dead.stage_run("sft", "sft 1", metrics={"accuracy": 0.5})
     assert _at_once("send", mlflow_server.url, [tmp_path, tmp_path], pipeline.key) == ["0", "0"]
     tracker = Tracker(mlflow_server.url, "tests")
-    (top,) = tracker.runs._find_all(pipeline.key)
-    (run,) = tracker.runs._find_all("sft 1", top.info.run_id)
+    (run,) = tracker.runs._find_all("sft 1", pipeline.key)
     assert run.info.status == "FINISHED"
     assert send_waiting(mlflow_server.url, "tests", tmp_path, print) == 0
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 INJECTED = "MLFLOW_RUN_ID"
 """Set by a pipeline's runner that keeps MLflow runs itself, as Kubeflow's does: the run of this step."""
 KEY, STAGE, PARENT = "deepperception.key", "deepperception.stage", "mlflow.parentRunId"
+_PIPELINE = "deepperception.pipeline"  # the key of the pipeline that a stage is of; ids may change under a race
 _RECORD, _SENT, _ATTACHED = "deepperception.record", "deepperception.sent", "deepperception.attached"
 # MLflow's own limits on one request and one value.
 _METRICS_AT_ONCE, _PARAMS_AT_ONCE, _LONGEST_PARAM, _LONGEST_TAG = 1000, 100, 6000, 5000
@@ -91,7 +92,7 @@ class Runs:
     def _write_own(self, record: Record, files: list[Path], pipeline: Run) -> str:
         parent = str(pipeline.info.run_id)
         for _ in range(_ATTEMPTS):
-            known = self._find_all(record.key, parent)
+            known = self._find_all(record.key, record.pipeline.key)
             finished = sorted(
                 (run for run in known if run.info.status == "FINISHED"),
                 key=lambda run: (int(run.data.tags.get(_SENT, 0)), run.info.run_id),
@@ -100,6 +101,8 @@ class Runs:
                 for run in known:
                     if run is not finished[0]:
                         self._client.delete_run(run.info.run_id)
+                if finished[0].data.tags.get(PARENT) != parent:
+                    self._client.set_tag(finished[0].info.run_id, PARENT, parent)
                 return str(finished[0].info.run_id)
             if _is_ours(pipeline) and _was_over(pipeline, record):
                 self._client.update_run(parent, status="RUNNING")
@@ -117,8 +120,8 @@ class Runs:
         raise InfrastructureError(f"MLflow at {self.uri}: {why}.")
 
     def _create_stage(self, record: Record, parent: str) -> str:
-        tags = {KEY: record.key, STAGE: record.name, _RECORD: record.id, PARENT: parent, **record.tags}
-        return self._create(record.name, tags, record.started_ms)
+        own = {KEY: record.key, _PIPELINE: record.pipeline.key, STAGE: record.name, _RECORD: record.id, PARENT: parent}
+        return self._create(record.name, {**record.tags, **own}, record.started_ms)
 
     def _write_into(self, task: Run, record: Record, files: list[Path]) -> str:
         """Write into the run that the pipeline's runner began, and leave its name and its end to that runner."""
@@ -166,11 +169,15 @@ class Runs:
     def _find_pipeline(self, pipeline: Pipeline) -> Run:
         found = self._find_pipelines(pipeline.key)
         if not found:
-            made = self._create(pipeline.name, {KEY: pipeline.key, **pipeline.tags})
+            self._create(pipeline.name, {KEY: pipeline.key, **pipeline.tags})
             found = self._find_pipelines(pipeline.key)
-            if made != found[0].info.run_id:  # a step beside this one was faster
-                self._client.delete_run(made)
-        return found[0]
+        first, *doubles = found
+        for double in doubles:  # two steps began it at the same time; whoever sees both mends it, in the same way
+            for stage in self._search(f"tags.`{PARENT}` = '{double.info.run_id}'"):
+                self._client.set_tag(stage.info.run_id, PARENT, first.info.run_id)
+            if _is_ours(double):
+                self._client.delete_run(double.info.run_id)
+        return first
 
     def _find_pipelines(self, key: str) -> list[Run]:
         return sorted(self._find_all(key), key=lambda run: (run.info.start_time, run.info.run_id))
@@ -211,8 +218,11 @@ class Runs:
                 raise
             return str(known.experiment_id)
 
-    def _find_all(self, key: str, parent: str | None = None) -> list[Run]:
-        wanted = f"tags.`{KEY}` = '{key}'" + (f" and tags.`{PARENT}` = '{parent}'" if parent else "")
+    def _find_all(self, key: str, pipeline: str | None = None) -> list[Run]:
+        """The runs with this key: a pipeline's, or of the stage of the pipeline with that key."""
+        return self._search(f"tags.`{KEY}` = '{key}'" + (f" and tags.`{_PIPELINE}` = '{pipeline}'" if pipeline else ""))
+
+    def _search(self, wanted: str) -> list[Run]:
         return list(self._client.search_runs([self.experiment_id], filter_string=wanted))
 
     def _create(self, name: str, tags: Mapping[str, str], started_ms: int | None = None) -> str:
