@@ -5,7 +5,9 @@ By hand: `python tests/services/mlflow_server.py FOLDER` starts one and prints h
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import json
 import os
 import secrets
 import signal
@@ -13,13 +15,13 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from pathlib import Path
 
 ENVIRONMENT = Path(__file__).resolve().parents[2] / ".venv-mlflow"
 MISSING = "the MLflow server is not set up here; make .venv-mlflow/ready"
 _STARTS_IN_S = 180
+_ADMIN, _USER = "admin", "runs"
 
 
 def is_installed() -> bool:
@@ -32,19 +34,20 @@ class MlflowServer:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.username, self.password = "admin", secrets.token_urlsafe(24)
+        self.admin_password, self.password = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
         self.url = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
+        self._has_user = False
 
     def start(self) -> MlflowServer:
         """Start it on the folder's data and wait until it answers."""
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "auth.ini").write_text(
             "[mlflow]\ndefault_permission = NO_PERMISSIONS\ndatabase_uri = "
-            f"sqlite:///{self.folder / 'auth.db'}\nadmin_username = {self.username}\n"
+            f"sqlite:///{self.folder / 'auth.db'}\nadmin_username = {_ADMIN}\n"
             "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
             "auth_cache_ttl_seconds = 600\n"  # a password costs a second at every request otherwise
         )
@@ -62,6 +65,9 @@ class MlflowServer:
                 start_new_session=True,  # its workers die with it
             )
         self._wait_until_ready()
+        if not self._has_user:
+            self._ask("/api/2.0/mlflow/users/create", {"username": _USER, "password": self.password})
+            self._has_user = True
         return self
 
     def stop(self) -> None:
@@ -73,8 +79,15 @@ class MlflowServer:
         self._end(signal.SIGKILL)
 
     def credentials(self) -> dict[str, str]:
-        """Environment variables of a client."""
-        return {"MLFLOW_TRACKING_USERNAME": self.username, "MLFLOW_TRACKING_PASSWORD": self.password}
+        """Environment variables of a client: a user with no rights but on what it makes."""
+        return {"MLFLOW_TRACKING_USERNAME": _USER, "MLFLOW_TRACKING_PASSWORD": self.password}
+
+    def _ask(self, path: str, body: dict[str, str] | None = None) -> None:
+        """A request of the administrator's; urllib's errors."""
+        login = base64.b64encode(f"{_ADMIN}:{self.admin_password}".encode()).decode()
+        headers = {"Authorization": f"Basic {login}", "Content-Type": "application/json"}
+        request = urllib.request.Request(self.url + path, json.dumps(body).encode() if body else None, headers)
+        urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30).close()
 
     def _end(self, number: signal.Signals) -> None:
         if self._process is None:
@@ -94,9 +107,8 @@ class MlflowServer:
                 self.kill()
                 raise RuntimeError(f"no MLflow server came up; {self.folder / 'server.log'} says why")
             try:
-                with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"{self.url}/health", timeout=5):
-                    return
-            except (urllib.error.URLError, OSError):
+                return self._ask("/health")
+            except OSError:  # urllib's errors are
                 time.sleep(0.1)
 
     def _environment(self) -> dict[str, str]:
@@ -105,7 +117,7 @@ class MlflowServer:
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "MLFLOW_SERVER_ALLOWED_HOSTS": f"127.0.0.1:{self.port}",
             "MLFLOW_AUTH_CONFIG_PATH": str(self.folder / "auth.ini"),
-            "MLFLOW_AUTH_ADMIN_PASSWORD": self.password,
+            "MLFLOW_AUTH_ADMIN_PASSWORD": self.admin_password,
             "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_hex(32),
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "DO_NOT_TRACK": "true",

@@ -7,12 +7,13 @@ import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from deepperception.errors import InfrastructureError, InputError
-from deepperception.tracking import Refused, Tracker, Unavailable
+from deepperception.tracking import Pipeline, Recorder, Refused, Tracker, Unavailable
 
 
 class StandIn(ThreadingHTTPServer):
@@ -93,6 +94,16 @@ def test_an_answer_is_one_sentence(
         Tracker(stand_in.url, "tests").runs.check()
     assert "\n" not in str(raised.value)
     assert len(stand_in.asked) == requests, why
+
+
+@pytest.mark.parametrize(("status", "body"), [(404, "<html>nothing here</html>"), (200, "<html>please log in</html>")])
+def test_a_server_of_another_kind_is_told_before_the_work(
+    stand_in: StandIn, tmp_path: Path, status: int, body: str
+) -> None:
+    stand_in.will_answer(status, body)
+    step = Recorder(stand_in.url, "tests", tmp_path, Pipeline("key", "demo"), "sft", print)
+    with pytest.raises(InputError, match="does not answer as an MLflow server does"):
+        step.greet()
 
 
 def test_a_connection_that_breaks_is_a_server_that_is_away(stand_in: StandIn) -> None:

@@ -91,11 +91,3 @@ def test_a_wrong_password_is_told_before_the_work(
     step.greet()
     assert send_waiting(step.uri, "tests", step.work_dir, print) == 0
     assert len(Tracker(step.uri, "tests").runs._find_all("told at once")) == 1
-
-
-@pytest.mark.mlflow_server
-def test_a_server_of_another_kind_is_told_before_the_work(
-    recorder: Callable[[str], Recorder], mlflow_server: object
-) -> None:
-    with pytest.raises(InputError, match="does not answer as an MLflow server does"):
-        recorder(f"{mlflow_server.url}/elsewhere").greet()  # type: ignore[attr-defined]

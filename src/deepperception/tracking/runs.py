@@ -72,13 +72,14 @@ class Runs:
                 self._client.set_terminated(run.info.run_id, status)
 
     def find(self, run_id: str) -> Run | None:
-        """The run with this id; None where there is none here, or it was deleted."""
+        """The run with this id; None where there is none that this user may see, or it was deleted."""
         from mlflow.exceptions import MlflowException
 
         try:
             run = self._client.get_run(run_id)
         except MlflowException as error:
-            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            # To a user without rights a server says "forbidden" of what does not exist, too.
+            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "PERMISSION_DENIED"):
                 return None
             raise
         return run if run.info.lifecycle_stage == "active" else None
