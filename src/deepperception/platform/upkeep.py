@@ -48,5 +48,5 @@ def _opened(infra: Infra, progress: Progress) -> tuple[Tracker, Store]:
     # tell.
     if infra.runner != "kubeflow" and not infra.work_dir.is_dir():
         raise InputError(f"{infra.work_dir}: there is no such folder; give the folder of a run with --out.")
-    tracker = Tracker(infra.tracking_uri, infra.experiment, create=False)
+    tracker = Tracker(infra.tracking_uri, infra.experiment, create=False, say=progress.say)
     return tracker, open_store(infra.store, infra.s3, progress)

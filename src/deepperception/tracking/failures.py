@@ -83,9 +83,9 @@ def patient(method: Callable[Concatenate[T, P], R]) -> Callable[Concatenate[T, P
             except Unavailable as error:
                 left_s = deadline - time.monotonic()
                 if left_s <= 0:
+                    asked = f"It was asked for {self.patience_s:.0f} s; mend" if self.patience_s else "Mend"
                     raise InfrastructureError(
-                        f"{error} It was asked for {self.patience_s:.0f} s; mend it and run again, "
-                        "finished stages are kept."
+                        f"{error} {asked} it and run again, finished stages are kept."
                     ) from error
                 if not said:
                     self.say(f"{error} Waiting for it, at most {self.patience_s:.0f} s.")
