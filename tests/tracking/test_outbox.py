@@ -81,9 +81,7 @@ def test_a_record_that_the_server_cannot_take_does_not_hold_up_the_others(outbox
     assert (sent.away, sent.run_ids, outbox.waiting()) == (FAULT, {"two": "run of two"}, 1)
 
 
-def test_a_refused_record_is_set_aside_with_the_reason_until_it_is_made_again(
-    outbox: Outbox, record: Records
-) -> None:
+def test_a_refused_record_is_set_aside_with_the_reason_until_it_is_made_again(outbox: Outbox, record: Records) -> None:
     outbox.put(record("bad"))
     outbox.put(record("good", time_ms=3_000))
     sent = send(outbox, Server(Refused("MLflow refused it: a bad name.")))
@@ -138,9 +136,7 @@ Outbox(Path(sys.argv[1])).put(record)
 
 
 @pytest.mark.parametrize(("moment", "waiting"), [("before", 0), ("after", 1)])
-def test_a_kill_leaves_a_whole_record_or_none(
-    tmp_path: Path, record: Records, moment: str, waiting: int
-) -> None:
+def test_a_kill_leaves_a_whole_record_or_none(tmp_path: Path, record: Records, moment: str, waiting: int) -> None:
     from dataclasses import asdict
 
     command = [sys.executable, "-c", PUTS, str(tmp_path), json.dumps(asdict(record("killed"))), moment]

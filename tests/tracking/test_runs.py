@@ -60,9 +60,7 @@ def test_two_steps_that_began_one_pipeline_at_the_same_time_end_up_in_one_run(
     assert {run.info.run_id for run in children(tracker, top.info.run_id)} == {mine, theirs}
 
 
-def test_a_run_that_broke_off_is_closed_until_it_goes_on(
-    tracker: Tracker, pipeline: Pipeline, record: Records
-) -> None:
+def test_a_run_that_broke_off_is_closed_until_it_goes_on(tracker: Tracker, pipeline: Pipeline, record: Records) -> None:
     run_id = tracker.pipeline_run(pipeline)
     for status in ("FAILED", "KILLED"):
         tracker.break_off(pipeline.key, status)  # type: ignore[arg-type]

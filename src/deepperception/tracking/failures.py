@@ -84,9 +84,7 @@ def patient(method: Callable[Concatenate[T, P], R]) -> Callable[Concatenate[T, P
                 left_s = deadline - time.monotonic()
                 if left_s <= 0:
                     asked = f"It was asked for {self.patience_s:.0f} s; mend" if self.patience_s else "Mend"
-                    raise InfrastructureError(
-                        f"{error} {asked} it and run again, finished stages are kept."
-                    ) from error
+                    raise InfrastructureError(f"{error} {asked} it and run again, finished stages are kept.") from error
                 if not said:
                     self.say(f"{error} Waiting for it, at most {self.patience_s:.0f} s.")
                     said = True

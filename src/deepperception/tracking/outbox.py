@@ -1,7 +1,7 @@
 """Records on their way to MLflow: each waits in a folder of its own until it is there, and is sent exactly once.
 
-    tracking/pending/<place>/     record.json and copies of its files; whole, or not there
-    tracking/refused/<place>/     what MLflow said no to, with why.txt
+tracking/pending/<place>/     record.json and copies of its files; whole, or not there
+tracking/refused/<place>/     what MLflow said no to, with why.txt
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from deepperception.errors import InputError
 from deepperception.tracking.client import database, import_quietly, is_server, is_there, open_client
 from deepperception.tracking.failures import patient, reporting
 from deepperception.tracking.record import Pipeline
+from deepperception.tracking.references import referenced
 from deepperception.tracking.runs import Runs
 
 if TYPE_CHECKING:
@@ -121,6 +122,11 @@ class Tracker:
     def versions(self, name: str) -> list[Version]:
         """All versions, oldest first."""
         return self._versions(name)
+
+    @patient
+    def referenced(self, *, since_s: float) -> set[str]:
+        """Every digest that a registered version names, or a run that was alive after `since_s` (Unix time)."""
+        return referenced(self._client, since_s=since_s)
 
     @reporting
     def _open(self) -> MlflowClient:
