@@ -8,11 +8,11 @@ OUT ?= runs/demo
 OVERLAY ?= kind
 BIN := .venv/bin
 
-.PHONY: demo test e2e bench lint clean lock help golden deploy undeploy
+.PHONY: demo test e2e bench lint clean lock help golden deploy undeploy images base-image test-images lock-images
 .DEFAULT_GOAL := help
 
 help:  ## List the targets.
-	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
 
 demo: .venv/ready  ## Run the whole recipe on the laptop default, into runs/demo.
 	$(BIN)/deepperception run bestiary --out $(OUT)
@@ -41,6 +41,19 @@ golden: .venv/ready  ## Compile the pipelines anew into tests/pipelines/golden, 
 
 lock: .venv/ready  ## Pin every package of .venv anew, from pyproject.toml.
 	$(BIN)/python tools/lock.py
+	$(BIN)/python tools/image_locks.py
+
+images: .venv/ready  ## Build the container images, named by their content, into build/images.json (FORM=gpu, REGISTRY=host/path PUSH=1).
+	$(BIN)/python tools/images.py $(FORM:%=--form %) $(WHEELS:%=--wheels %) $(REGISTRY:%=--registry %) $(PUSH:%=--push)
+
+base-image: .venv/ready  ## Make deepperception/base:bookworm, where no registry has one.
+	$(BIN)/python tools/base_image.py
+
+test-images: .venv/ready  ## Run the built images.
+	$(BIN)/python -m pytest tests/images -m docker
+
+lock-images: .venv/ready  ## Write the digests of third-party images, where their registries can be reached.
+	$(BIN)/python tools/third_party.py
 
 clean:  ## Remove what can be made again, the runs included.
 	rm -rf .venv .venv-mlflow build dist runs src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

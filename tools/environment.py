@@ -19,7 +19,7 @@ ENVIRONMENT = ROOT / ".venv"
 PYTHON = ENVIRONMENT / "bin" / "python"
 UV = ENVIRONMENT / "bin" / "uv"
 UV_PIN = "uv==0.13.9"
-EXTRAS = "train,serve,tracking,test"
+EXTRAS = "train,serve,tracking,docker,test"
 
 
 def main() -> int:

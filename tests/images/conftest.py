@@ -1,0 +1,45 @@
+"""The built images, and an engine to run them in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from docker_engine import Docker, Unavailable, engine
+
+from .containers import Built, built
+
+
+@pytest.fixture(scope="session")
+def docker() -> Iterator[Docker]:
+    try:
+        with engine() as found:
+            yield found
+    except Unavailable as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(params=["trainer", "server", "tracking"])
+def image(request: pytest.FixtureRequest, docker: Docker) -> Built:
+    return built(docker, request.param)
+
+
+@pytest.fixture(params=["trainer", "server"])
+def own_image(request: pytest.FixtureRequest, docker: Docker) -> Built:
+    """One with the command `deepperception` in it."""
+    return built(docker, request.param)
+
+
+@pytest.fixture
+def trainer_image(docker: Docker) -> Built:
+    return built(docker, "trainer")
+
+
+@pytest.fixture
+def server_image(docker: Docker) -> Built:
+    return built(docker, "server")
+
+
+@pytest.fixture
+def tracking_image(docker: Docker) -> Built:
+    return built(docker, "tracking")
