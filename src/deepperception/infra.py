@@ -18,6 +18,13 @@ from deepperception.settings import Settings, faults_in, parse, read_yaml
 _OUT = "{out}"
 
 
+class Docker(Settings):
+    """How containers on this machine are run, where the runner is docker."""
+
+    network: str = Field(default="none", description="The engine's network that steps join; none, or a name.")
+    memory: str | None = Field(default=None, description="Of one step, as 8g; null: as much as there is.")
+
+
 class Infra(Settings):
     """One place to run at."""
 
@@ -28,6 +35,7 @@ class Infra(Settings):
         default=None, description="The server behind an s3:// store; without it, the environment's AWS_ENDPOINT_URL."
     )
     tracking_uri: str = Field(description="MLflow's: sqlite:///PATH needs no server.")
+    docker: Docker = Field(default=Docker(), description="For the runner docker.")
     experiment: str = Field(default="deepperception", min_length=1, description="MLflow's experiment.")
     images: Images | None = Field(default=None, description="Of a cluster's pods.")
     kubeflow: Kubeflow | None = Field(default=None, description="The cluster's pipelines.")

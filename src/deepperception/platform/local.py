@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from deepperception.artifacts import check_checkpoint, resolve
 from deepperception.errors import InputError, Preempted
 from deepperception.infra import Infra
-from deepperception.platform import lifeline, steps, warm
+from deepperception.platform import docker_runner, images, lifeline, steps, warm
 from deepperception.platform.console import Screen
 from deepperception.platform.summary import summarize
 from deepperception.platform.workplace import pipeline_key
@@ -34,7 +34,7 @@ def run_pipeline(recipe: Recipe, infra: Infra, out: Path) -> dict[str, Any]:
     What a person should see goes to standard error; everything that the steps print is in `out`/logs/run.log.
     The error of the stage that failed is raised here, by its type; Preempted where the process was told to stop.
     """
-    if infra.runner != "local":
+    if infra.runner == "kubeflow":
         raise InputError(f"runner: '{infra.runner}' is not for here; submit the recipe, or give another infra file.")
     check_checkpoint(resolve(recipe.model.base, s3=infra.s3))
     open_source(recipe.synthesis.source, recipe.seed)
@@ -42,7 +42,7 @@ def run_pipeline(recipe: Recipe, infra: Infra, out: Path) -> dict[str, Any]:
     log_path = out / "logs" / "run.log"
     with _stoppable(), lifeline.held(out):
         log_path.parent.mkdir(parents=True, exist_ok=True)
-        with log_path.open("a", encoding="utf-8") as log, warm.worker(log_path.with_name("worker.log")):
+        with log_path.open("a", encoding="utf-8") as log, _steps_at_hand(infra, log_path.with_name("worker.log")):
             screen = Screen(log, sys.stderr)
             screen.say(f"recipe {recipe.name}, seed {recipe.seed}; full log in {log_path}")
             with _recorded(recipe, infra):
@@ -61,6 +61,8 @@ def _run_steps(recipe: Recipe, infra: Infra, out: Path, screen: Screen, log: Pat
     references = out / "kfp"  # of past attempts; the artifacts themselves are in the work folder and the store
     shutil.rmtree(references, ignore_errors=True)
     runner = local.SubprocessRunner(use_venv=False)
+    if infra.runner == "docker":
+        runner = docker_runner.runner(recipe, infra, out.absolute(), references.absolute(), images.TRAINER)
     local.init(runner, pipeline_root=str(references), workspace_root=str(references / "workspace"))
     with contextlib.redirect_stdout(screen), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # settings for clusters do nothing here, and the image may hold no Python
@@ -68,6 +70,14 @@ def _run_steps(recipe: Recipe, infra: Infra, out: Path, screen: Screen, log: Pat
             flow(recipe=recipe.to_json(), infra=infra.to_json(), seed=recipe.seed)
         except RuntimeError:  # all that KFP says of a step that failed
             raise steps.failure(infra.work_dir, log, screen.last_lines) from None
+    # KFP takes a container that was gone before it could be asked for a success.
+    if failure.is_file():
+        raise steps.failure(infra.work_dir, log, screen.last_lines)
+
+
+def _steps_at_hand(infra: Infra, log: Path) -> contextlib.AbstractContextManager[None]:
+    """A warm process for the steps of this machine; containers have their own interpreters."""
+    return warm.worker(log) if infra.runner == "local" else contextlib.nullcontext()
 
 
 @contextlib.contextmanager
