@@ -1,4 +1,4 @@
-"""What the tests of several packages need: a tiny model with random weights, rows of creatures, and an S3 server."""
+"""What the tests of several packages need: a tiny model with random weights, rows, an S3 server, a Docker engine."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from docker_engine import Docker, Unavailable, engine
 from services.rgw import Key, Rgw
 
 
@@ -93,3 +94,13 @@ def s3_bucket(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key.secret_key)
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server.gateway.endpoint)
     return name
+
+
+@pytest.fixture(scope="session")
+def docker() -> Iterator[Docker]:
+    """An engine that answers, started where there is none and this user may; skips where there is none to be had."""
+    try:
+        with engine() as found:
+            yield found
+    except Unavailable as error:
+        pytest.skip(str(error))

@@ -1,22 +1,11 @@
-"""The built images, and an engine to run them in."""
+"""The built images."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-from docker_engine import Docker, Unavailable, engine
+from docker_engine import Docker
 
 from .containers import Built, built
-
-
-@pytest.fixture(scope="session")
-def docker() -> Iterator[Docker]:
-    try:
-        with engine() as found:
-            yield found
-    except Unavailable as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture(params=["trainer", "server", "tracking"])
