@@ -149,15 +149,19 @@ def _pairs(options: list[str]) -> list[tuple[str, str]]:
     return list(zip(options[::2], options[1::2], strict=True))
 
 
+def _list(name: str, built: dict[str, Any]) -> None:
+    """Write it down at once: a later build may fail, and others may be building, too."""
+    listed = json.loads(LISTED.read_text(encoding="utf-8")) if LISTED.exists() else {}
+    LISTED.parent.mkdir(parents=True, exist_ok=True)
+    LISTED.write_text(json.dumps({**listed, name: built}, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
 def main(arguments: list[str] | None = None) -> int:
     names, wanted = _wanted(arguments)
     try:
-        listed = json.loads(LISTED.read_text(encoding="utf-8")) if LISTED.exists() else {}
         with engine() as docker:
             for name in names:
-                listed[name] = build(docker, name, wanted)
-                LISTED.parent.mkdir(parents=True, exist_ok=True)
-                LISTED.write_text(json.dumps(listed, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+                _list(name, build(docker, name, wanted))
     except (Unavailable, CommandFailed) as error:
         print(f"error: {error}", file=sys.stderr)
         return 3
