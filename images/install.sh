@@ -25,7 +25,6 @@ packages)
     $tools/pip install --quiet --disable-pip-version-check uv==0.13.9 setuptools==84.2.1
     $tools/uv venv --quiet --python "$(command -v python3.11)" /opt/deepperception
     $install --find-links ./wheels --requirement requirements.lock
-    rm -f /opt/deepperception/.lock  # uv's own, and writable by all
     ;;
 project)
     $tools/uv build --quiet --wheel --no-build-isolation --python $tools/python --out-dir /tmp/dist ./source
@@ -36,3 +35,4 @@ project)
     exit 2
     ;;
 esac
+rm -f /opt/deepperception/.lock /layer/opt/deepperception/.lock  # uv's own, and writable by all
