@@ -9,11 +9,16 @@ from pathlib import Path
 
 import pytest
 from docker_engine import Docker
+from PIL import Image
 
 from deepperception.artifacts import check_checkpoint, read_manifest
 
 from ..images.containers import built
 from .test_run import SMALL, arguments
+
+ANNOTATION = """<annotation><size><width>64</width><height>64</height><depth>3</depth></size>
+<object><name>{entity}</name><bndbox><xmin>8</xmin><ymin>8</ymin><xmax>56</xmax><ymax>56</ymax></bndbox></object>
+</annotation>"""
 
 pytestmark = [pytest.mark.e2e, pytest.mark.docker]
 
@@ -39,9 +44,12 @@ def test_a_run_in_containers_ends_with_a_model_of_the_digest_that_is_registered(
 
 def test_a_users_error_in_a_container_is_the_runs_error(docker: Docker, tmp_path: Path) -> None:
     trainer = built(docker, "trainer")
-    photos = tmp_path / "photos" / "animal" / "raccoon"
-    photos.mkdir(parents=True)
-    (photos / "1.jpg").write_text("no picture")
+    for entity in ("raccoon", "kangaroo"):
+        photos = tmp_path / "photos" / entity
+        photos.mkdir(parents=True)
+        Image.new("RGB", (64, 64), "white").save(photos / "1.jpg")
+        (photos / "1.xml").write_text(ANNOTATION.format(entity=entity))
+    (photos / "2.jpg").write_text("no picture")
     done = subprocess.run(
         arguments("photos", tmp_path / "run", "--infra", "docker", "--source", str(tmp_path / "photos")),
         env=docker.environment | {"DEEPPERCEPTION_TRAINER_IMAGE": trainer.facts["image"]},
@@ -50,7 +58,9 @@ def test_a_users_error_in_a_container_is_the_runs_error(docker: Docker, tmp_path
         check=False,
     )
     assert done.returncode == 1, done.stderr
-    assert done.stderr.splitlines()[-1].startswith("error: ") and "1.jpg" in done.stderr.splitlines()[-1]
+    assert "synthesis: started" in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("error: ") and "2.jpg" in last
 
 
 def test_an_image_that_is_not_there_is_said_before_anything_starts(docker: Docker, tmp_path: Path) -> None:
