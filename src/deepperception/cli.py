@@ -38,9 +38,9 @@ if TYPE_CHECKING:
 def cli() -> None:
     """Labelled photos go in, a served model out: it finds a named entity among its look-alikes.
 
-    RECIPE and --infra are YAML files, or names of ready-made ones (bestiary, photos; laptop, docker, gpu-pool). Exit codes: 0
-    done, 1 the input is wrong, 2 usage, 3 the infrastructure failed, 4 the gate said no, 75 stopped (run again to go
-    on).
+    RECIPE and --infra are YAML files, or names of ready-made ones (bestiary, photos; laptop, docker, gpu-pool). Exit
+    codes: 0 done, 1 the input is wrong, 2 usage, 3 the infrastructure failed, 4 the gate said no, 75 stopped (run again
+    to go on).
     """
 
 
