@@ -1,9 +1,9 @@
 """Writes the digests of third-party images where their registries can be reached: `make lock-images`.
 
-Reads the `images` of a YAML file (images/third-party.yaml, or the file given), each with newName and newTag as in a
-kustomization, and writes `digest` below the tag. A digest is the sha256 of the manifest that the registry sent, and is
-never taken from anywhere else: where a registry cannot be reached, or sends something else than it announces, the entry
-stays as it is, that is said, and the exit code is 3.
+Reads the `images` of a YAML file (manifests/images/kustomization.yaml, or the file given), each with newName and newTag
+as in a kustomization, and writes `digest` below the tag. A digest is the sha256 of the manifest that the registry sent,
+and is never taken from anywhere else: where a registry cannot be reached, or sends something else than it announces, the
+entry stays as it is, that is said, and the exit code is 3.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import requests
 import yaml
 from environment import ROOT
 
-FILE = ROOT / "images" / "third-party.yaml"
+FILE = ROOT / "manifests" / "images" / "kustomization.yaml"
 _INDEX_FIRST = ", ".join(
     (
         "application/vnd.oci.image.index.v1+json",

@@ -1,4 +1,4 @@
-"""What the attempts at one step of a cluster's run know of each other.
+"""One attempt at a step, and what the attempts of a cluster's run know of each other.
 
 Kubeflow Pipelines 2.17 compiles `set_retry` to a limit and a back-off, and lets nobody say which exit codes are worth
 another attempt: Argo then tries again after any. So a step whose error only the user can mend leaves word in the run's
@@ -11,18 +11,36 @@ import contextlib
 import json
 import os
 import signal
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
+from deepperception import errors
 from deepperception.artifacts.disk import write_text
-from deepperception.errors import GateRefused, InputError, Preempted
+from deepperception.errors import DeepPerceptionError, GateRefused, InfrastructureError, InputError, Preempted
 
 RUN = "DEEPPERCEPTION_RUN"
 """Environment variable of a pod: names the pipeline run that it is of. Not set outside of a cluster."""
 _FOLDER = "failures"
 # Another attempt would come to the same end.
 _FINAL = (InputError.exit_code, GateRefused.exit_code)
+
+
+def attempt(call: str) -> dict[str, Any]:
+    """Run the call here: {"outputs"}, or {"error": type, "message", "exit_code"}; a traceback goes to the log only."""
+    from deepperception.platform.stages import execute
+
+    try:
+        with stoppable():
+            return {"outputs": execute(**json.loads(call))}
+    except DeepPerceptionError as error:
+        known = next(kind.__name__ for kind in type(error).__mro__ if hasattr(errors, kind.__name__))
+        return {"error": known, "message": str(error), "exit_code": error.exit_code}
+    except Exception as error:
+        traceback.print_exc()
+        what = f"{type(error).__name__}: {error}".splitlines()[0]
+        return {"error": "Exception", "message": what, "exit_code": InfrastructureError.exit_code}
 
 
 def settled(work_dir: Path, stage: str) -> dict[str, Any] | None:

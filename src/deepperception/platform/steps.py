@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import sys
-import traceback
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,6 +16,7 @@ from deepperception import errors
 from deepperception.artifacts.disk import is_full, write_text
 from deepperception.errors import DeepPerceptionError, InfrastructureError, InputError
 from deepperception.platform import attempts, lifeline, warm
+from deepperception.platform.attempts import attempt
 
 FAILURE = "failure.json"
 RESULTS = "results"
@@ -59,22 +59,6 @@ def run_step(
     for name, artifact in outputs.items():
         _publish(artifact, reply["outputs"][name])
     write_text(work_dir / RESULTS / f"{stage}.json", json.dumps(reply["outputs"], indent=2) + "\n")
-
-
-def attempt(call: str) -> dict[str, Any]:
-    """Run the call here: {"outputs"}, or {"error": type, "message", "exit_code"}; a traceback goes to the log only."""
-    from deepperception.platform.stages import execute
-
-    try:
-        with attempts.stoppable():
-            return {"outputs": execute(**json.loads(call))}
-    except DeepPerceptionError as error:
-        known = next(kind.__name__ for kind in type(error).__mro__ if hasattr(errors, kind.__name__))
-        return {"error": known, "message": str(error), "exit_code": error.exit_code}
-    except Exception as error:
-        traceback.print_exc()
-        what = f"{type(error).__name__}: {error}".splitlines()[0]
-        return {"error": "Exception", "message": what, "exit_code": InfrastructureError.exit_code}
 
 
 def failure(work_dir: Path, log: Path, last_lines: Iterable[str]) -> DeepPerceptionError:

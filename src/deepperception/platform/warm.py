@@ -100,7 +100,7 @@ def _serve(listener: socket.socket, heavy: Iterator[str]) -> None:
 
 def _run(connection: socket.socket) -> None:
     """The fork's whole life."""
-    from deepperception.platform.steps import attempt
+    from deepperception.platform.attempts import attempt
 
     code = 1
     try:
