@@ -2,8 +2,8 @@
 
 Reads the `images` of a YAML file (manifests/images/kustomization.yaml, or the file given), each with newName and newTag
 as in a kustomization, and writes `digest` below the tag. A digest is the sha256 of the manifest that the registry sent,
-and is never taken from anywhere else: where a registry cannot be reached, or sends something else than it announces, the
-entry stays as it is, that is said, and the exit code is 3.
+and is never taken from anywhere else: where a registry cannot be reached, or sends something else than it announces,
+the entry stays as it is, that is said, and the exit code is 3.
 """
 
 from __future__ import annotations

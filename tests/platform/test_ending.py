@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from deepperception.infra import Infra
@@ -9,7 +11,7 @@ from deepperception.platform import attempts
 from deepperception.platform.stages import execute
 from deepperception.platform.workplace import Workplace
 from deepperception.recipe import Recipe
-from deepperception.tracking import Tracker
+from deepperception.tracking import Outbox, Tracker
 
 pytest.importorskip("mlflow", reason="the extra 'tracking' is not installed")
 
@@ -46,3 +48,14 @@ def test_a_record_that_is_not_there_does_not_hide_how_the_run_ended(
     said = capsys.readouterr().err
     assert "the stages ended: FAILED" in said
     assert "the record stays open" in said
+
+
+def test_what_waits_for_mlflow_is_sent(recipe: Recipe, infra: Infra, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
+    with socket.socket() as holder:  # bound and not listening: nobody answers
+        holder.bind(("127.0.0.1", 0))
+        away = infra.model_copy(update={"tracking_uri": f"http://127.0.0.1:{holder.getsockname()[1]}"})
+        execute("base", recipe.to_json(), away.to_json(), recipe.seed, {})
+    assert Outbox(infra.work_dir).waiting() == 1
+    end(recipe, infra, "SUCCEEDED")
+    assert Outbox(infra.work_dir).waiting() == 0

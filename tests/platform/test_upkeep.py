@@ -16,7 +16,7 @@ from deepperception.artifacts import Ref, S3Settings, Store, open_store, seal
 from deepperception.errors import InputError
 from deepperception.infra import Infra
 from deepperception.platform import upkeep
-from deepperception.tracking import MODEL, Tracker
+from deepperception.tracking import MODEL, Pipeline, Recorder, Tracker
 
 DAY_S = 86_400
 
@@ -60,13 +60,16 @@ def kept(store: Store, tmp_path: Path) -> Artifact:
     return make
 
 
-def ran(tracker: Tracker, name: str, age_days: float, **tags: str) -> str:
+def ran(infra: Infra, name: str, age_days: float, *, experiment: str | None = None, **tags: str) -> str:
     """A finished pipeline's run, with one stage, `age_days` ago."""
-    pipeline = tracker.pipeline_run(name, name, {}, {})
-    stage = tracker.stage_run(pipeline, "sft", name, tags=tags)
-    tracker.finish(pipeline)
+    place = (infra.tracking_uri, experiment or infra.experiment, infra.work_dir)
+    recorder = Recorder(*place, Pipeline(f"key of {name}", name), "sft", print)
+    pipeline = recorder.pipeline_run()
+    stage = recorder.stage_run("sft", name, tags=tags)
+    recorder.finish()
+    assert stage is not None
     for run_id in (pipeline, stage):
-        end(tracker, run_id, age_days)
+        end(recorder.tracker, run_id, age_days)
     return pipeline
 
 
@@ -107,20 +110,20 @@ def test_a_registered_version_keeps_model_and_evidence_for_ever(infra: Infra, tr
 
 def test_runs_keep_what_they_name_for_so_many_days(infra: Infra, tracker: Tracker, kept: Artifact) -> None:
     recent, old, named, of_another = (kept(name) for name in ("recent", "old", "named", "of another experiment"))
-    ran(tracker, "recent", 29, digest=recent.digest, base=f"{named.uri}#{named.digest}")
-    ran(tracker, "old", 31, digest=old.digest)
-    ran(Tracker(infra.tracking_uri, "another"), "elsewhere", 1, digest=of_another.digest)
+    ran(infra, "recent", 29, digest=recent.digest, base=f"{named.uri}#{named.digest}")
+    ran(infra, "old", 31, digest=old.digest)
+    ran(infra, "elsewhere", 1, experiment="another", digest=of_another.digest)
     assert swept(infra) == {old.digest}
 
 
 def test_an_old_stage_is_of_a_pipeline_that_ran_again(infra: Infra, tracker: Tracker, kept: Artifact) -> None:
     """A stage is recorded once; the pipeline that reuses it is what is recent."""
     ref = kept("reused")
-    pipeline = ran(tracker, "again", 100, digest=ref.digest)
+    pipeline = ran(infra, "again", 100, digest=ref.digest)
     end(tracker, pipeline, 2)
     assert swept(infra) == set()
     end(tracker, pipeline, 100)
-    tracker.pipeline_run("again", "again", {}, {})
+    tracker.pipeline_run(Pipeline("key of again", "again"))
     assert swept(infra) == set(), "it is running at this moment"
 
 
@@ -171,7 +174,7 @@ def test_a_bucket_is_swept_alike(infra: Infra, tracker: Tracker, s3_bucket: str,
         (folder / "file").write_text(name)
         refs[name] = store.put(folder)
     tracker.register(MODEL, refs["registered"].uri, refs["registered"].digest, None, {})
-    pipeline = ran(tracker, "run", 1, digest=refs["of a run"].digest)
+    pipeline = ran(infra, "run", 1, digest=refs["of a run"].digest)
     assert swept(cluster) == set(), "all of it is new"
     assert swept(cluster, days=0, dry_run=True) == {refs["of a run"].digest, refs["rubbish"].digest}
     end(tracker, pipeline, -1)

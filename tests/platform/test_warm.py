@@ -36,8 +36,13 @@ def children(pid: int) -> list[int]:
     return [int(child) for task in tasks for child in task.read_text().split()]
 
 
+def is_worker(pid: int) -> bool:
+    """Other tests' servers may be children of this process as well."""
+    return warm.__name__ in Path(f"/proc/{pid}/cmdline").read_text()
+
+
 def forks() -> list[int]:
-    return [fork for child in children(os.getpid()) for fork in children(child)]
+    return [fork for child in children(os.getpid()) if is_worker(child) for fork in children(child)]
 
 
 @pytest.mark.usefixtures("worker")

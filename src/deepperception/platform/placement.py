@@ -16,6 +16,7 @@ from deepperception.faults import Collector, raise_together
 from deepperception.infra import Infra
 from deepperception.infra_pools import Kubeflow, Pool, StagePlace, place_of, placement_faults
 from deepperception.platform.attempts import RUN
+from deepperception.platform.origin import IMAGE
 
 USER = 10001
 """The images' numeric user and group; who that is does not matter, only that it is not root."""
@@ -56,7 +57,7 @@ def _place(task: dsl.PipelineTask, infra: Infra) -> None:
     task.set_container_image(infra.images.trainer)
     _resources(task, infra.pools[place.pool])
     _limits(task, place)
-    _surroundings(task, stage, infra.kubeflow, str(infra.work_dir))
+    _surroundings(task, stage, infra.kubeflow, str(infra.work_dir), infra.images.trainer)
 
 
 def _resources(task: dsl.PipelineTask, pool: Pool) -> None:
@@ -80,7 +81,7 @@ def _limits(task: dsl.PipelineTask, place: StagePlace) -> None:
         task.set_retry(place.retries, **_BACKOFF)
 
 
-def _surroundings(task: dsl.PipelineTask, stage: str, kubeflow: Kubeflow, work_dir: str) -> None:
+def _surroundings(task: dsl.PipelineTask, stage: str, kubeflow: Kubeflow, work_dir: str, image: str) -> None:
     """What a pod finds around it: volumes, secrets, environment, labels, and who it runs as."""
     kubernetes.set_security_context(task, run_as_user=USER, run_as_group=USER, run_as_non_root=True)
     kubernetes.mount_pvc(task, kubeflow.work_claim, work_dir)
@@ -91,7 +92,8 @@ def _surroundings(task: dsl.PipelineTask, stage: str, kubeflow: Kubeflow, work_d
         kubernetes.use_secret_as_env(task, secret, {key: key for key in keys}, optional=optional)
     kubernetes.use_field_path_as_env(task, RUN, _RUN_LABEL)
     imports = stage == "base"
-    for name, value in (_QUIET if imports else _QUIET | _OFFLINE).items():
+    kept_apart = _QUIET if imports else _QUIET | _OFFLINE
+    for name, value in {**kept_apart, IMAGE: image}.items():
         task.set_env_variable(name, value)
     labels = {"part-of": "deepperception", "name": stage, "component": "step"}
     for key, value in labels.items():
