@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from services.mlflow_server import ENVIRONMENT, MISSING, is_installed
 
 SCRIPT = Path(__file__).resolve().parents[2] / "manifests" / "components" / "mlflow" / "migrate.py"
+
+pytestmark = pytest.mark.mlflow_server
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Mapping[str, str]:
     """What the Job gets; the authentication's own file names the database once more."""
-    for needed in ("mlflow", "flask", "flask_wtf"):
-        pytest.importorskip(
-            needed, reason="needs the full MLflow with its authentication, as the tracking image has it"
-        )
+    if not is_installed():
+        pytest.skip(MISSING)
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     ini = tmp_path / "basic_auth.ini"
     ini.write_text(f"[mlflow]\ndefault_permission = READ\ndatabase_uri = {uri}\n")
@@ -33,7 +33,7 @@ def settings(tmp_path: Path) -> Mapping[str, str]:
 
 
 def migrate(settings: Mapping[str, str]) -> list[str]:
-    line = [sys.executable, "-W", "ignore", str(SCRIPT)]
+    line = [str(ENVIRONMENT / "bin" / "python"), "-W", "ignore", str(SCRIPT)]
     done = subprocess.run(line, env={**os.environ, **settings}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
