@@ -98,7 +98,7 @@ def check_tracking(uri: str) -> None:
     from deepperception.promotion import CHAMPION
     from deepperception.tracking import MODEL, Tracker
 
-    Tracker(uri, "deepperception").alias(MODEL, CHAMPION)
+    Tracker(uri, "deepperception", patience_s=0).alias(MODEL, CHAMPION)
 
 
 def over_quota(infra: Infra, quotas: Mapping[str, Mapping[str, str]]) -> list[str]:

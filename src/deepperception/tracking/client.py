@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from deepperception.artifacts.disk import locked, replacing
@@ -82,3 +83,14 @@ def _create_database(path: Path) -> None:
                 leftover.unlink(missing_ok=True)
             store = SqlAlchemyStore(f"{_SQLITE}{building}", str(path.parent / "mlflow-artifacts"))
             store.engine.dispose()
+
+
+def pages(search: Callable[[str | None], Any]) -> Iterator[Any]:
+    """All that a search of MLflow's finds; `search` takes the token of a page."""
+    token: str | None = None
+    while True:
+        page = search(token)
+        yield from page
+        token = page.token
+        if not token:
+            return

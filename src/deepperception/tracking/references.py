@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from deepperception.tracking.client import pages
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -21,7 +23,7 @@ def referenced(client: MlflowClient, *, since_s: float) -> set[str]:
     Named is what stands in a tag or a parameter. A run is alive as long as it, or one that it is nested in, has not
     ended. Models and experiments of all names count, for they may share a store.
     """
-    versions = _pages(lambda token: client.search_model_versions(page_token=token))
+    versions = pages(lambda token: client.search_model_versions(page_token=token))
     named = [value for version in versions for value in version.tags.values()]
     runs = {run.info.run_id: run for run in _all_runs(client)}
 
@@ -38,17 +40,6 @@ def referenced(client: MlflowClient, *, since_s: float) -> set[str]:
 
 
 def _all_runs(client: MlflowClient) -> Iterator[Run]:
-    experiments = _pages(lambda token: client.search_experiments(page_token=token))
+    experiments = pages(lambda token: client.search_experiments(page_token=token))
     places = [experiment.experiment_id for experiment in experiments]
-    yield from _pages(lambda token: client.search_runs(places, page_token=token))
-
-
-def _pages(search: Callable[[str | None], Any]) -> Iterator[Any]:
-    """All that a search of MLflow's finds, page by page."""
-    token: str | None = None
-    while True:
-        page = search(token)
-        yield from page
-        token = page.token
-        if not token:
-            return
+    yield from pages(lambda token: client.search_runs(places, page_token=token))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from deepperception.errors import InputError
-from deepperception.tracking.client import database, import_quietly, is_server, is_there, open_client
+from deepperception.tracking.client import database, import_quietly, is_server, is_there, open_client, pages
 from deepperception.tracking.failures import patient, reporting
 from deepperception.tracking.record import Pipeline
 from deepperception.tracking.references import referenced
@@ -153,13 +153,8 @@ class Tracker:
 
     def _versions(self, name: str, digest: str | None = None) -> list[Version]:
         wanted = f"name = '{name}'" + (f" and tags.{_DIGEST} = '{digest}'" if digest else "")
-        found, page = [], None
-        while True:
-            part = self._client.search_model_versions(wanted, page_token=page)
-            found += [_version(version) for version in part]
-            page = part.token
-            if not page:
-                return sorted(found, key=lambda version: version.number)
+        found = pages(lambda token: self._client.search_model_versions(wanted, page_token=token))
+        return sorted(map(_version, found), key=lambda version: version.number)
 
 
 def _version(version: Any) -> Version:
