@@ -7,10 +7,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import evaluation
+from benchmarks import evaluation, grpo
 from benchmarks.pairs import Pair
 
-PAIRS: dict[str, Callable[[], Pair]] = {"evaluation_vs_one_by_one": evaluation.pair}
+PAIRS: dict[str, Callable[[], Pair]] = {"evaluation_vs_one_by_one": evaluation.pair, "grpo_step_vs_trl": grpo.pair}
 RESULTS = Path("build/bench.json")
 
 

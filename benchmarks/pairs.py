@@ -21,13 +21,15 @@ class Pair:
     ours: Work
     peer: Work
     goal: float
+    check: Callable[[], bool] | None = None
+    """Whether both lead to the same, where what they return cannot show it."""
 
     def measure(self, rounds: int = ROUNDS) -> dict[str, Any]:
         """One line of bench.json: medians in seconds over rounds that take turns, after one that warms both up.
 
         `holds` also asks for equal results. The machine may be busy with other work: the ratio counts, not the times.
         """
-        equal = self.ours() == self.peer()
+        equal = self.ours() == self.peer() and (self.check is None or self.check())
         ours, peer = [], []
         for _ in range(rounds):
             ours.append(_timed(self.ours))

@@ -11,7 +11,6 @@ from typing import Any
 from datasets import List, Value
 from transformers import PrinterCallback, set_seed
 from trl import GRPOConfig as TrlGrpoConfig
-from trl import GRPOTrainer
 
 from deepperception.artifacts.checkpoints import Interface
 from deepperception.artifacts.manifest import Manifest
@@ -21,6 +20,7 @@ from deepperception.grounding import Box, Sample, render
 from deepperception.grpo.config import GrpoConfig
 from deepperception.grpo.difficulty import keep_learnable
 from deepperception.grpo.rewards import format_reward, iou_reward
+from deepperception.grpo.trainer import GroupTrainer
 from deepperception.inference.transformers_engine import PLACEHOLDERS, TransformersEngine
 from deepperception.training.arguments import common_arguments
 from deepperception.training.follow import Follower
@@ -136,7 +136,7 @@ def _train(
         }
         for sample in prompts
     ]
-    trainer = GRPOTrainer(
+    trainer = GroupTrainer(
         model=policy.model,
         processing_class=policy.processor,
         reward_funcs=rewards,
