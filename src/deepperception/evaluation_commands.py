@@ -9,15 +9,20 @@ import click
 
 from deepperception.arguments import PATH, checkpoint
 from deepperception.grounding import DialogueName
+from deepperception.inference.open import EngineName
 from deepperception.progress import Progress, show
 from deepperception.settings import parse
 
 
 @click.command()
 @click.option("--benchmark", type=PATH, required=True, metavar="FILE", help="Parquet, with KVG-Bench's columns.")
-@click.option("--model", metavar="DIR_OR_REF", help="The checkpoint to ask.")
+@click.option("--model", metavar="DIR_OR_REF", help="The checkpoint to ask; with openai, its name on the server.")
 @click.option("--predictions", type=PATH, metavar="FILE", help='Or its replies: JSON lines {"question_id", "text"}.')
 @click.option("--seen", metavar="A,B,C", help="Categories that count as seen in training.")
+@click.option("--engine", type=click.Choice(get_args(EngineName)), default="transformers", show_default=True)
+@click.option("--endpoint", metavar="URL", help="Of an OpenAI-compatible server, up to /v1. Its key: OPENAI_API_KEY.")
+@click.option("--concurrency", type=click.IntRange(1, 1024), metavar="N", help="Requests to it at a time: 16.")
+@click.option("--shard", metavar="I/N", help="Ask only part I of N (from 0); whichever is finished last scores all.")
 @click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True, metavar="N")
 @click.option("--prompt", type=click.Choice(get_args(DialogueName)), help="In the place of the checkpoint's own.")
 @click.option("--max-new-tokens", type=click.IntRange(1), metavar="N", help="In the place of the checkpoint's own.")
@@ -27,30 +32,55 @@ from deepperception.settings import parse
 @click.option("--sampling-seed", type=click.IntRange(0), default=0, metavar="N", help="Of the replies drawn.")
 @click.option("--out", type=PATH, required=True, metavar="DIR", help="The evaluation folder to write.")
 def evaluate(
-    benchmark: Path, model: str | None, predictions: Path | None, seen: str | None, out: Path, **settings: Any
+    benchmark: Path,
+    model: str | None,
+    predictions: Path | None,
+    seen: str | None,
+    shard: str | None,
+    out: Path,
+    endpoint: str | None,
+    concurrency: int | None,
+    **settings: Any,
 ) -> None:
     """Score a model, or its replies, on a benchmark.
 
-    Reads FILE and the checkpoint or the replies; writes metrics.json and cases.jsonl to --out. The paper asked with
+    Reads FILE and the checkpoint or the replies; writes metrics.json and cases.jsonl to --out. Killed, the same command
+    goes on behind the last reply (they are beside --out until it is finished). The paper asked with
     --prompt r1 --max-new-tokens 1500 --max-pixels 12845056; a checkpoint's own deepperception.json may say otherwise.
     """
     from deepperception.artifacts import Context, read_metrics
     from deepperception.evaluation.config import EvaluationConfig
     from deepperception.evaluation.published import published_for, published_table
-    from deepperception.evaluation.run import evaluate_model, evaluate_predictions
+    from deepperception.evaluation.run import evaluate_endpoint, evaluate_model, evaluate_predictions
+    from deepperception.evaluation.shards import WHOLE, Shard
     from deepperception.evaluation.table import render_table
 
     if (model is None) == (predictions is None):
         raise click.UsageError("give either --model or --predictions.")
+    if (settings["engine"] == "openai") != (endpoint is not None) or (concurrency and not endpoint):
+        raise click.UsageError("--endpoint and --concurrency go with --engine openai, which needs the --endpoint.")
+    if endpoint and settings["max_pixels"]:
+        raise click.UsageError("the server decides on the size of pictures; leave --max-pixels out.")
+    if endpoint:
+        given = {"url": endpoint, "model": model, "concurrency": concurrency}
+        settings["endpoint"] = {key: value for key, value in given.items() if value is not None}
     config = parse(settings, EvaluationConfig, where="evaluate")
-    if predictions is not None and config.model_copy(update={"batch_size": 64}) != EvaluationConfig():
+    part = WHOLE if shard is None else Shard.parse(shard)
+    untouched = config.model_copy(update={"batch_size": 64}) == EvaluationConfig()
+    if predictions is not None and not (untouched and part == WHOLE):
         raise click.UsageError("how to ask and to decode is for --model; with --predictions the replies are there.")
     context = Context(seed=0, progress=Progress("evaluate"), recipe_hash="", inputs={})
     categories = None if seen is None else [name.strip() for name in seen.split(",") if name.strip()]
+    finished = True
     if predictions is not None:
         evaluate_predictions(benchmark, predictions, out, context, seen=categories)
+    elif endpoint:
+        finished = evaluate_endpoint(config, benchmark, out, context, seen=categories, shard=part) is not None
     else:
-        evaluate_model(config, benchmark, checkpoint(str(model)), out, context, seen=categories)
+        folder = checkpoint(str(model))
+        finished = evaluate_model(config, benchmark, folder, out, context, seen=categories, shard=part) is not None
+    if not finished:
+        return
     metrics = read_metrics(out)
     show(render_table({str(model or predictions): metrics}))
     if rows := published_for(metrics):

@@ -66,7 +66,8 @@ class MadeUpModel:
         self.samples = {(sample.image, sample.entity): sample for sample in read_rows(benchmark)}
         self.shares = {True: seen, False: unseen}
         self.thinks = thinks
-        self.batches: list[int] = []
+        self.calls: list[int] = []
+        """How many requests came in each call."""
         self.decodings: set = set()
         self.texts: list[str] = []
         self.opened_with: dict = {}
@@ -77,9 +78,11 @@ class MadeUpModel:
         return self
 
     def generate(self, requests, decoding):
-        self.batches.append(len(requests))
+        self.calls.append(0)
+        call = len(self.calls) - 1
         self.decodings.add(decoding)
         for request in requests:
+            self.calls[call] += 1
             self.texts.append(request.text)
             entity = re.search(r"object_ref_start\|>(.*?)<\|object_ref_end", request.text)[1]
             yield [self.reply(self.samples[request.image, entity])]

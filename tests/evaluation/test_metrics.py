@@ -69,7 +69,7 @@ def test_the_layout_is_the_contracts():
         case(0.5, category="dog", seen=False),
     ]
     result = metrics(cases, benchmark={"file": "f"}, backend={"engine": "e"})
-    assert list(result) == ["benchmark", "backend", "official", "robust"]
+    assert list(result) == ["benchmark", "backend", "official", "robust", "replies"]
     assert list(result["official"]) == ["all", "seen", "unseen", "categories"]
     assert result["official"]["all"] == {
         "cases": 3,
@@ -86,6 +86,20 @@ def test_the_layout_is_the_contracts():
     }
     assert result["robust"]["all"]["correct"] == 3
     assert result["robust"]["forms"] == {"list": 1, "pairs": 2}
+
+
+def test_what_is_wrong_with_boxes_is_counted():
+    texts = {
+        "(100,100),(300,300)": None,
+        "kite": "no_box",
+        "(300,300),(100,100)": "reversed",
+        "(100,100),(300,1300)": "outside",
+        "(-5, 100, 300, 300)": "no_box",
+    }
+    replies = metrics([score(SAMPLE, [text]) for text in texts] + [score(SAMPLE, [])], benchmark={}, backend={})[
+        "replies"
+    ]
+    assert replies == {"missing": 1, "no_box": 2, "reversed": 1, "outside": 1}
 
 
 def test_a_split_without_cases_has_no_accuracy():

@@ -11,6 +11,7 @@ pytest.importorskip("transformers", reason="needs the train or serve extra")
 from deepperception.artifacts.datasets import read_rows
 from deepperception.errors import InputError
 from deepperception.grounding import render
+from deepperception.inference import chat
 from deepperception.inference.backend import transformers_backend
 from deepperception.inference.engine import Decoding, Request
 from deepperception.inference.loading import load_model
@@ -44,7 +45,7 @@ def test_a_batch_answers_as_one_by_one(engine: TransformersEngine, requests: lis
 
 def test_a_second_turn_follows_the_first(engine: TransformersEngine, requests: list[Request]) -> None:
     said = Request("And now?", requests[0].image, before=(("Which one?", "The left one."),))
-    prompt = engine._prompt(said)
+    prompt = chat.prompt(engine.processor, said)
     assert prompt.count("<|image_pad|>") == 1
     parts = ["<|image_pad|>", "Which one?", "assistant", "The left one.", "And now?", "assistant"]
     places = [prompt.index(part) for part in parts[:-1]] + [prompt.rindex(parts[-1])]

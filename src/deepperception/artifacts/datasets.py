@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 SEEN_IN_KVG_BENCH = frozenset({"aircraft", "car", "reptilia", "bird", "food"})
 KVG_COLUMNS = ("question_id", "category", "question", "answer", "image")
 _ROWS_AT_ONCE = 32
+_TEXT_ROWS_AT_ONCE = 1024  # without their pictures
 
 
 def write_rows(path: Path, samples: Iterable[Sample], *, rows_per_group: int = 256) -> int:
@@ -59,14 +60,37 @@ def read_rows(path: Path, *, seen: Collection[str] | None = None) -> Iterator[Sa
 
     InputError names the file and the column, or the row (counted from 1), of whatever is wrong.
     """
+    for sample in rows_or_faults(path, seen=seen):
+        if isinstance(sample, InputError):
+            raise sample
+        yield sample
+
+
+def rows_or_faults(
+    path: Path, *, seen: Collection[str] | None = None, pictures: bool = True
+) -> Iterator[Sample | InputError]:
+    """As `read_rows`, with the error in the place of each row that is wrong, so that the others can be read.
+
+    Without `pictures` they are not read from the disk either: the samples hold none. InputError is raised for what is
+    wrong with the whole file.
+    """
     with _opened(path) as file:
         check_columns(path, file.schema_arrow, _schema(), required=KVG_COLUMNS)
-        columns = [name for name in _schema().names if name in file.schema_arrow.names]
+        names = set(file.schema_arrow.names)
+        columns = [name for name in _schema().names if name in names and (pictures or name != "image")]
         for number, row in enumerate(_raw_rows(path, file, columns), start=1):
             try:
                 yield _from_row(row, seen)
             except InputError as error:
-                raise InputError(f"{path}, row {number}: {error}") from None
+                yield InputError(f"{path}, row {number}: {error}")
+
+
+def question_ids(path: Path) -> Iterator[str]:
+    """The ids of all rows, in order; "" where a row has none. Reads no other column."""
+    with _opened(path) as file:
+        check_columns(path, file.schema_arrow, _schema(), required=KVG_COLUMNS)
+        for row in _raw_rows(path, file, ["question_id"]):
+            yield "" if row["question_id"] is None else str(row["question_id"])
 
 
 def count_rows(path: Path) -> int:
@@ -93,7 +117,8 @@ def _raw_rows(path: Path, file: pq.ParquetFile, columns: list[str]) -> Iterator[
     """The rows as the file holds them. Only opening it has read no data yet: damage in a page is met here."""
     import pyarrow as pa
 
-    batches = file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=columns)
+    at_once = _ROWS_AT_ONCE if "image" in columns else _TEXT_ROWS_AT_ONCE
+    batches = file.iter_batches(batch_size=at_once, columns=columns)
     read = 0
     while True:
         try:
@@ -156,7 +181,7 @@ def _from_row(row: Mapping[str, Any], seen: Collection[str] | None) -> Sample:
         category=category,
         question=question,
         answer=_text(row, "answer"),
-        image=_image(row["image"]),
+        image=_image(row["image"]) if "image" in row else b"",
         entity=row.get("entity") or entity_of(question),
         objects=tuple(_object(thing) for thing in row.get("objects") or ()),
         reasoning=row.get("reasoning"),

@@ -51,12 +51,14 @@ def once(
     inputs: Mapping[str, str],
     progress: Progress,
     build: Callable[[Path], Outcome],
+    resumes: bool = False,
 ) -> Manifest:
     """The artifact `out`, built where it is not there yet.
 
     `build` fills an empty folder beside `out` (`<out>.building`), which takes `out`'s place once it is sealed: `out` is
     always absent or whole, and an older artifact is kept until the new one is finished. An artifact of the same
-    recipe, seed, inputs and release is left untouched; what a killed attempt left behind is cleared, and said.
+    recipe, seed, inputs and release is left untouched; what a killed attempt left behind is cleared, and said, unless
+    the stage `resumes` by what it keeps elsewhere and says so itself.
 
     InputError where `out` holds something that no stage of this kind wrote, or where the disk is full.
     """
@@ -76,13 +78,19 @@ def once(
             _say_reusing(out, progress)
             return read_manifest(out)
         if building.exists():
-            progress.say("restarting: it was cut off")
+            if not resumes:
+                progress.say("restarting: it was cut off")
             discard(building)
         elif change:
             progress.say(f"made again: {change}")
         manifest = _build_and_seal(building, wanted, build)
         _move(building, out, retired)
         return manifest
+
+
+def is_made(out: Path, *, kind: str, recipe_hash: str, seed: int, inputs: Mapping[str, str]) -> bool:
+    """Whether `once` would find the artifact there; InputError as it raises for what no stage of this kind wrote."""
+    return _Key(kind, recipe_hash, seed, dict(inputs)).change_from(out) is None
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,17 @@ from typing import Self
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 
 from deepperception.grounding.prompts import DialogueName
+from deepperception.inference.endpoint import Endpoint
+from deepperception.inference.open import EngineName
 from deepperception.settings import Settings
 
 
 class EvaluationConfig(Settings):
     """How a benchmark is put to a model. What the model itself fixes is left to its interface file."""
 
-    batch_size: PositiveInt = Field(default=64, description="Pictures per engine call, and in memory.")
+    engine: EngineName = Field(default="transformers", description="What runs the model; vllm needs a GPU.")
+    endpoint: Endpoint | None = Field(default=None, description="The server that engine openai asks.")
+    batch_size: PositiveInt = Field(default=64, description="Pictures in a forward pass; up to twice as many decoded.")
     prompt: DialogueName | None = Field(default=None, description="None: the model's own (its interface file).")
     max_new_tokens: PositiveInt | None = Field(default=None, description="None: the model's own (its interface file).")
     max_pixels: int | None = Field(

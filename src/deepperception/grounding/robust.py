@@ -7,16 +7,18 @@ four numbers are understood; swapped corners and corners beyond the frame are me
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterator
 
 from deepperception.errors import InputError
 from deepperception.grounding.boxes import FRAME, Box
 
 _CLOSED_ANSWER = re.compile(r"<answer>((?:(?!</?answer>).)*)</answer>", re.DOTALL | re.IGNORECASE)
-_OPEN_ANSWER = re.compile(r"<answer>(?!.*<answer>)(.*)", re.DOTALL | re.IGNORECASE)
+_ANSWER_TAG = re.compile(r"<answer>", re.IGNORECASE)
 
 _N = r"[-+]?(?:\d{1,9}(?:\.\d{0,17})?|\.\d{1,17})"
-_GAP = r"\s{0,4}[,;\s]\s{0,4}"
+# Atomic: no number begins with a space, so that giving one back never helps, and four numbers far apart try it often.
+_GAP = r"(?>\s{0,4}[,;\s]\s{0,4})"
 _PAIR = re.compile(rf"[(\[]\s{{0,4}}x?({_N}){_GAP}({_N})\s{{0,4}}[)\]]")
 _BETWEEN_PAIRS = re.compile(r"[^\d()]{0,40}")
 _LIST = re.compile(rf"[(\[{{]\s{{0,4}}x?({_N}){_GAP}({_N}){_GAP}({_N}){_GAP}({_N})\s{{0,4}}[)\]}}]")
@@ -57,8 +59,8 @@ def answer_part(text: str) -> str:
     answer = closed_answer(text)
     if answer is not None:
         return answer
-    if opened := _OPEN_ANSWER.search(text):
-        return opened[1]
+    for opened in deque(_ANSWER_TAG.finditer(text), maxlen=1):
+        return text[opened.end() :]
     after_thinking = text.rpartition("</think>")[2]
     return after_thinking if after_thinking.strip() else text
 

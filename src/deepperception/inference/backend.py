@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from importlib import metadata
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
+
+from deepperception.errors import InputError
 
 if TYPE_CHECKING:
     import torch
@@ -33,3 +36,22 @@ def transformers_backend(dtype: torch.dtype | None = None) -> dict[str, Any]:
         "version": metadata.version("transformers"),
         "dtype": str(dtype or default_dtype()).removeprefix("torch."),
     }
+
+
+def vllm_backend() -> dict[str, Any]:
+    """What a score by vLLM records; InputError where it is not installed. Does not import it, which takes long."""
+    check_vllm()
+    return {
+        "engine": "vllm",
+        "version": metadata.version("vllm"),
+        "dtype": str(default_dtype()).removeprefix("torch."),
+    }
+
+
+def check_vllm() -> None:
+    """InputError where vLLM is not installed."""
+    if find_spec("vllm") is None:
+        raise InputError(
+            "evaluation.engine: vllm is not installed here; install deepperception[gpu] on a machine with a GPU, "
+            "or choose the engine transformers."
+        )

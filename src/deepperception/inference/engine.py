@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,13 +12,22 @@ class Request:
     """A user's turn: `image` is the encoded file (JPEG, PNG, ...), `text` the words of the turn.
 
     `name` is what an error calls the picture. `before` are the turns that led here, each (what the user said, what the
-    model replied); the picture was shown with the first of them, and else is shown with `text`.
+    model replied); the picture was shown with the first of them, and else is shown with `text`. `seed` gives the
+    request chances of its own, so that what is drawn does not depend on its company; None: those of the call.
+    `or_nothing` asks for no replies, in the place of an error, where the picture cannot be read.
     """
 
     text: str
     image: bytes
     name: str = "the picture"
     before: tuple[tuple[str, str], ...] = ()
+    seed: int | None = None
+    or_nothing: bool = False
+
+    def turns(self) -> list[tuple[str, str, bool]]:
+        """(role, text, whether the picture is shown with it) of the whole dialogue, for a chat template."""
+        said = [text for turn in self.before for text in turn] + [self.text]
+        return [("assistant" if number % 2 else "user", text, number == 0) for number, text in enumerate(said)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +46,10 @@ class Engine(Protocol):
     backend: dict[str, Any]
     """What a score must record to be compared: engine, version, dtype."""
 
-    def generate(self, requests: Sequence[Request], decoding: Decoding) -> Iterator[list[str]]:
+    def generate(self, requests: Iterable[Request], decoding: Decoding) -> Iterator[list[str]]:
         """For each request, in order, `decoding.samples` replies with special tokens stripped.
 
-        InputError names the picture that cannot be read.
+        Requests are drawn from the iterable as they are needed, a bounded number ahead. InputError names the picture
+        that cannot be read, unless its request says `or_nothing`.
         """
         ...

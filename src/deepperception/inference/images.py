@@ -111,6 +111,15 @@ def examine(
         return frame
 
 
+def stored_pixels(data: bytes) -> int:
+    """Width times height as the header says, without a look at the pixels; 0 where it cannot be read."""
+    try:
+        image = _header(io.BytesIO(data), "the picture", MAX_PIXELS)
+    except InputError:
+        return 0
+    return image.width * image.height
+
+
 @contextmanager
 def _opened(data: bytes | Path, name: str, max_pixels: int, max_aspect: int | None) -> Iterator[Image.Image]:
     """The picture with its header read; nothing is decoded yet."""
