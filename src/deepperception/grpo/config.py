@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
+from deepperception.errors import InputError
 from deepperception.settings import Settings
 
 
@@ -62,3 +63,19 @@ class GrpoConfig(Settings):
         if self.micro_batch is not None and (self.prompts_per_step * self.group_size) % self.micro_batch:
             raise ValueError("micro_batch must divide prompts_per_step x group_size")
         return self
+
+    def shared_by(self, processes: int) -> tuple[int, int]:
+        """Of each process: completions a backward pass, and passes a step. A step's prompts are shared, not multiplied.
+
+        InputError where they cannot be shared evenly.
+        """
+        completions = self.prompts_per_step * self.group_size
+        share = completions // processes
+        micro_batch = min(self.micro_batch or share, share)
+        if completions % processes or not share or share % micro_batch:
+            raise InputError(
+                f"grpo: {self.prompts_per_step} prompts x {self.group_size} completions a step, in micro-batches of "
+                f"{self.micro_batch or 'any size'}, cannot be shared evenly by {processes} processes; change "
+                "grpo.prompts_per_step or grpo.micro_batch, or the nodes and processes_per_node of the infra file."
+            )
+        return micro_batch, share // micro_batch

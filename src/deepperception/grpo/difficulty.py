@@ -10,6 +10,7 @@ from deepperception.grounding import Sample, official_box, raw_iou, render
 from deepperception.grpo.config import DifficultyConfig
 from deepperception.inference.engine import Decoding, Engine, Request
 from deepperception.progress import Progress
+from deepperception.training import distribution
 
 
 def keep_learnable(
@@ -23,20 +24,16 @@ def keep_learnable(
 ) -> tuple[list[Sample], dict[str, int]]:
     """The samples that the policy gets right sometimes, and how many of them had how many right completions.
 
-    Paper (v3), stage 2: four stochastic completions each; those with none or all right are dropped.
+    Paper (v3), stage 2: four stochastic completions each; those with none or all right are dropped. Several processes
+    ask for a share each, and all get the whole answer.
     InputError where fewer than `min_kept` are left.
     """
-    requests = [Request(render("r1", sample.question), sample.image, sample.question_id) for sample in samples]
-    decoding = Decoding(max_new_tokens, config.temperature, config.samples, seed)
-    kept: list[Sample] = []
-    tally: Counter[int] = Counter()
-    with progress.track(len(samples), "difficulty") as bar:
-        for sample, texts in zip(samples, engine.generate(requests, decoding), strict=True):
-            right = sum(raw_iou(official_box(text), sample.target.as_tuple()) >= config.right_iou for text in texts)
-            tally[right] += 1
-            if config.min_right <= right <= config.max_right:
-                kept.append(sample)
-            bar.advance(1, note=f"kept {len(kept)}")
+    first, many = distribution.rank(), distribution.processes()
+    decoding = Decoding(max_new_tokens, config.temperature, config.samples, seed * many + first)
+    shares = distribution.from_all(_right_counts(samples[first::many], engine, config, decoding, progress))
+    rights = [shares[number % many][number // many] for number in range(len(samples))]
+    tally = Counter(rights)
+    kept = [each for each, right in zip(samples, rights, strict=True) if _is_learnable(right, config)]
     counts = {f"right_{right}_of_{config.samples}": tally[right] for right in range(config.samples + 1)}
     if len(kept) < config.min_kept:
         told = ", ".join(f"{count} with {right} right" for right, count in sorted(tally.items()))
@@ -45,3 +42,23 @@ def keep_learnable(
             f"min_kept {config.min_kept}; synthesize more rl rows, or set grpo.difficulty to null to use all."
         )
     return kept, counts
+
+
+def _right_counts(
+    samples: Sequence[Sample], engine: Engine, config: DifficultyConfig, decoding: Decoding, progress: Progress
+) -> list[int]:
+    """How many completions are right, of each sample."""
+    requests = [Request(render("r1", sample.question), sample.image, sample.question_id) for sample in samples]
+    rights: list[int] = []
+    kept = 0
+    with progress.track(len(samples), "difficulty") as bar:
+        for sample, texts in zip(samples, engine.generate(requests, decoding), strict=True):
+            right = sum(raw_iou(official_box(text), sample.target.as_tuple()) >= config.right_iou for text in texts)
+            rights.append(right)
+            kept += _is_learnable(right, config)
+            bar.advance(1, note=f"kept {kept}")
+    return rights
+
+
+def _is_learnable(right: int, config: DifficultyConfig) -> bool:
+    return config.min_right <= right <= config.max_right

@@ -14,7 +14,7 @@ from trl import GRPOConfig as TrlGrpoConfig
 
 from deepperception.artifacts.checkpoints import Interface
 from deepperception.artifacts.manifest import Manifest
-from deepperception.artifacts.stage import Context, Outcome, once
+from deepperception.artifacts.stage import Context, Outcome
 from deepperception.errors import InputError
 from deepperception.grounding import Box, Sample, render
 from deepperception.grpo.config import GrpoConfig
@@ -22,6 +22,7 @@ from deepperception.grpo.difficulty import keep_learnable
 from deepperception.grpo.rewards import format_reward, iou_reward
 from deepperception.grpo.trainer import GroupTrainer
 from deepperception.inference.transformers_engine import PLACEHOLDERS, TransformersEngine
+from deepperception.training import distribution
 from deepperception.training.arguments import common_arguments
 from deepperception.training.follow import Follower
 from deepperception.training.policy import Policy, as_input, backend_of, export, freeze_vision, load_policy
@@ -47,7 +48,8 @@ def run(
             freeze_vision(policy.model)
         with tempfile.TemporaryDirectory() as scratch:
             curves = _train(config, policy, prompts, Path(scratch), context)
-        export(policy, folder, prompt="r1", curves=curves)
+        if distribution.is_first():
+            export(policy, folder, prompt="r1", curves=curves)
         last = curves[-1]
         return Outcome(
             counts={
@@ -61,7 +63,7 @@ def run(
             backend=backend_of(policy),
         )
 
-    return once(
+    return distribution.once_together(
         out,
         kind="model",
         recipe_hash=context.recipe_hash,
@@ -111,13 +113,12 @@ def reward_functions(config: GrpoConfig) -> tuple[list[Reward], list[float]]:
 def _train(
     config: GrpoConfig, policy: Policy, prompts: list[Sample], scratch: Path, context: Context
 ) -> list[dict[str, Any]]:
-    completions = config.prompts_per_step * config.group_size
-    micro_batch = config.micro_batch or completions
+    micro_batch, accumulation = config.shared_by(distribution.processes())
     rewards, weights = reward_functions(config)
     arguments = TrlGrpoConfig(
         **common_arguments(config, seed=context.seed, scratch=scratch),
         per_device_train_batch_size=micro_batch,
-        gradient_accumulation_steps=completions // micro_batch,
+        gradient_accumulation_steps=accumulation,
         num_generations=config.group_size,
         max_completion_length=config.max_completion_length,
         temperature=config.temperature,

@@ -18,7 +18,7 @@ class SftConfig(Settings):
     learning_rate: PositiveFloat = Field(5e-6, description="Peak. Paper, released script.")
     epochs: PositiveFloat = Field(1.0, description="Paper: 1.")
     max_steps: PositiveInt | None = Field(None, description="Stop after so many optimizer steps; None: all epochs.")
-    batch_size: PositiveInt = Field(2, description="Rows a device and step. Paper, released script: 2 on 8 GPUs.")
+    batch_size: PositiveInt = Field(2, description="Rows a process and step. Paper, released script: 2 on 8 GPUs.")
     gradient_accumulation: PositiveInt = Field(1, description="Batches an optimizer step. Paper, released script.")
     schedule: Literal["cosine", "constant", "linear"] = Field("cosine", description="Paper: cosine.")
     warmup: float = Field(0.1, ge=0, lt=1, description="Share of the steps with a rising rate. Paper: 0.1.")

@@ -13,11 +13,12 @@ from trl import SFTTrainer
 
 from deepperception.artifacts.checkpoints import Interface
 from deepperception.artifacts.manifest import Manifest
-from deepperception.artifacts.stage import Context, Outcome, once
+from deepperception.artifacts.stage import Context, Outcome
 from deepperception.errors import InputError
 from deepperception.grounding import PromptName, Sample, completion, render, target_entity
 from deepperception.grounding.answers import answer_text
 from deepperception.sft.config import Arm, SftConfig
+from deepperception.training import distribution
 from deepperception.training.arguments import common_arguments
 from deepperception.training.follow import Follower
 from deepperception.training.policy import Policy, as_input, backend_of, export, freeze_vision, load_policy
@@ -49,7 +50,8 @@ def run(
         rows = training_rows(data / "sft.parquet", arm, policy.interface.box_step)
         with tempfile.TemporaryDirectory() as scratch:
             curves = _train(config, policy, rows, Path(scratch), context)
-        export(policy, folder, prompt=PROMPTS[arm], curves=curves)
+        if distribution.is_first():
+            export(policy, folder, prompt=PROMPTS[arm], curves=curves)
         last = curves[-1]
         return Outcome(
             counts={"rows": len(rows), "steps": last["step"]},
@@ -57,7 +59,7 @@ def run(
             backend=backend_of(policy),
         )
 
-    return once(
+    return distribution.once_together(
         out,
         kind="model",
         recipe_hash=context.recipe_hash,
@@ -111,5 +113,5 @@ def _train(config: SftConfig, policy: Policy, rows: Dataset, scratch: Path, cont
 
 
 def _steps(config: SftConfig, rows: int) -> int:
-    batches = -(-rows // config.batch_size)
+    batches = -(-rows // (config.batch_size * distribution.processes()))
     return max(1, round(-(-batches // config.gradient_accumulation) * config.epochs))

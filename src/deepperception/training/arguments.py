@@ -45,4 +45,6 @@ def common_arguments(settings: TrainingSettings, *, seed: int, scratch: Path) ->
         "disable_tqdm": True,
         "report_to": "none",
         "save_strategy": "no",
+        # Every pass uses every weight that is trained; looking for others costs a walk over the graph each time.
+        "ddp_find_unused_parameters": False,
     }

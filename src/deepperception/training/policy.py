@@ -11,6 +11,7 @@ from deepperception.artifacts.checkpoints import Interface, read_interface, writ
 from deepperception.artifacts.curves import write_curves
 from deepperception.inference.loading import load_model
 from deepperception.inference.processor import load_processor, save_processor
+from deepperception.training.distribution import processes
 
 
 class Policy(NamedTuple):
@@ -64,4 +65,5 @@ def backend_of(policy: Policy) -> dict[str, Any]:
         "torch": torch.__version__,
         "device": policy.model.device.type,
         "threads": torch.get_num_threads(),
+        **({"ranks": processes()} if processes() > 1 else {}),
     }
