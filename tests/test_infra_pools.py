@@ -10,7 +10,7 @@ import yaml
 
 from deepperception.errors import InputError
 from deepperception.infra import Infra, load_infra
-from deepperception.infra_pools import GPU_STAGES, amount, image_faults, place_of, placement_faults
+from deepperception.infra_pools import GPU_STAGES, amount, image_faults, layout_of, place_of, placement_faults
 
 GOLDEN = Path(__file__).parent / "pipelines" / "golden" / "infra.yaml"
 DIGEST = "sha256:" + "0" * 64
@@ -51,7 +51,11 @@ def test_good_files_have_no_faults() -> None:
         ({"kubeflow__endpoint": "kfp:8888"}, ["kubeflow.endpoint: 'kfp:8888' is no URL"]),
         ({"kubeflow": None, "images": None}, ["images: a cluster needs", "kubeflow: a cluster's API"]),
         ({"pools": {}}, ["pools: there are none"]),
-        ({"stages__sft__nodes": 2}, ["stages.sft.nodes: this version trains on one node"]),
+        ({"stages__synthesis__nodes": 2}, ["stages.synthesis.nodes: only sft and grpo are several processes; write 1"]),
+        ({"stages__evaluation": {"pool": "gpu", "processes_per_node": 2}}, ["stages.evaluation.processes_per_node"]),
+        ({"stages__sft__processes_per_node": 3}, ["stages.sft.processes_per_node: 3 processes for 1 x nvidia.com/gpu"]),
+        ({"stages__sft__nodes": 2, "stages__sft__launcher": "cpus"},
+         ["stages.sft.launcher: there is no pool 'cpus'; did you mean 'cpu'?"]),
     ],
 )  # fmt: skip
 def test_every_fault_is_a_sentence_with_its_place(changes: dict[str, Any], said: list[str]) -> None:
@@ -60,6 +64,26 @@ def test_every_fault_is_a_sentence_with_its_place(changes: dict[str, Any], said:
     for part in said:
         assert any(fault.startswith(part) for fault in faults), (part, faults)
     assert all("\n" not in fault and fault[-1] in ".?" for fault in faults)
+
+
+@pytest.mark.parametrize(
+    ("changes", "processes", "why"),
+    [
+        ({}, (1, 1), "one GPU of one node is the step's own"),
+        ({"stages__sft__nodes": 2}, (2, 1), "a process for each node"),
+        ({"pools__gpu__count": 4}, (1, 4), "a process for each GPU"),
+        ({"stages__sft": {"pool": "cpu", "on_cpu": True, "nodes": 2}}, (2, 1), "a CPU is one"),
+        ({"stages__sft": {"pool": "cpu", "on_cpu": True, "processes_per_node": 3}}, (1, 3), "or as many as it is told"),
+        ({"stages__sft__nodes": 2, "runner": "local"}, (1, 1), "a laptop makes no TrainJobs"),
+    ],
+)
+def test_how_many_processes_a_training_is(changes: dict[str, Any], processes: tuple[int, int], why: str) -> None:
+    infra = changed(**changes)
+    for step in ("sft", "cot_sft"):
+        layout = layout_of(infra, step)
+        assert (layout.nodes, layout.processes_per_node) == processes, why
+    assert placement_faults(infra) == []
+    assert layout_of(infra, "evaluation").processes == 1
 
 
 def test_a_stage_may_be_meant_for_a_cpu() -> None:

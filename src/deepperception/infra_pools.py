@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
@@ -24,6 +25,11 @@ STAGES = ("preflight", "base", "synthesis", "sft", "grpo", "evaluation", "promot
 GPU_STAGES = ("sft", "grpo", "evaluation")
 """What trains or asks the model: on a CPU only where the infra file says that this is meant."""
 
+TRAINING_STAGES = ("sft", "grpo")
+"""What several processes can do together."""
+
+_SAME_PLACE = {"cot_sft": "sft"}
+"""Steps that run where another stage's component says."""
 _BY_DIGEST = re.compile(r"[^\s@]+@sha256:[0-9a-f]{64}")
 _QUANTITY = re.compile(r"(\d+(?:\.\d+)?)(m|k|M|G|T|Ki|Mi|Gi|Ti)?")
 _UNITS = {"": 1, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
@@ -49,6 +55,7 @@ class Kubeflow(Settings):
     )
     work_claim: str = Field(default="deepperception-work", description="Volume claim for work_dir, shared by pods.")
     hub_claim: str = Field(default="deepperception-hub", description="Volume claim that keeps models of a hub.")
+    queue: str | None = Field(default=None, description="Kueue's local queue for TrainJobs; none wait without it.")
 
 
 class Toleration(Settings):
@@ -76,7 +83,12 @@ class StagePlace(Settings):
     """Where one stage runs, and how long it may."""
 
     pool: str = Field(description="A name out of `pools`.")
-    nodes: int = Field(default=1, ge=1)
+    nodes: int = Field(default=1, ge=1, description="Of one training; more than one process makes a TrainJob.")
+    processes_per_node: int | None = Field(default=None, ge=1, description="null: one for each accelerator.")
+    launcher: str = Field(default="cpu", description="Pool of the pod that makes a TrainJob and waits for it.")
+    queue_wait_s: int | None = Field(
+        default=None, ge=1, description="How long a TrainJob may be suspended; null: until its queue lets it run."
+    )
     timeout_s: int | None = Field(default=None, ge=1, description="Of one attempt, after which its pod is ended.")
     retries: int = Field(default=2, ge=0, le=20, description="After a preemption or a failing cluster.")
     on_cpu: bool = Field(default=False, description="Says of a stage that wants a GPU that none is meant.")
@@ -84,12 +96,54 @@ class StagePlace(Settings):
 
 def place_of(infra: Infra, stage: str) -> StagePlace:
     """What the file says of the stage; else the pool 'gpu' for what wants a GPU, and 'cpu' for all others."""
+    stage = _SAME_PLACE.get(stage, stage)
     return infra.stages.get(stage) or StagePlace(pool="gpu" if stage in GPU_STAGES else "cpu")
 
 
 def placement_faults(infra: Infra) -> list[str]:
     """A sentence for everything in the file that a cluster would refuse, or that would waste its time."""
     return [*_missing(infra), *_stage_faults(infra), *_pool_faults(infra.pools)]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The processes of one training."""
+
+    nodes: int
+    processes_per_node: int
+
+    @property
+    def processes(self) -> int:
+        return self.nodes * self.processes_per_node
+
+
+def layout_of(infra: Infra, stage: str) -> Layout:
+    """How many processes the stage is. On a cluster a single one is the step's own pod, several are a TrainJob."""
+    if infra.runner != "kubeflow" or _SAME_PLACE.get(stage, stage) not in TRAINING_STAGES:
+        return Layout(1, 1)
+    place = place_of(infra, stage)
+    pool = infra.pools.get(place.pool)
+    accelerators = pool.count if pool and pool.accelerator else 0
+    return Layout(place.nodes, place.processes_per_node or max(1, accelerators))
+
+
+def layout_faults(infra: Infra, stage: str) -> Iterator[str]:
+    """A sentence for everything that keeps the stage from running as so many processes."""
+    place = place_of(infra, stage)
+    if stage not in TRAINING_STAGES:
+        for key in ("nodes", "processes_per_node"):
+            if (getattr(place, key) or 1) > 1:
+                yield f"stages.{stage}.{key}: only {' and '.join(TRAINING_STAGES)} are several processes; write 1."
+        return
+    pool = infra.pools.get(place.pool)
+    if pool and pool.accelerator and pool.count and place.processes_per_node not in (None, pool.count):
+        yield (
+            f"stages.{stage}.processes_per_node: {place.processes_per_node} processes for {pool.count} x "
+            f"{pool.accelerator} a pod in the pool '{place.pool}'; each trains on one of its own, so leave the key "
+            "out, or change the pool's count."
+        )
+    if layout_of(infra, stage).processes > 1 and infra.pools and place.launcher not in infra.pools:
+        yield f"stages.{stage}.launcher: there is no pool '{place.launcher}'; {_nearest(place.launcher, infra.pools)}"
 
 
 def image_faults(images: Images | None) -> list[str]:
@@ -137,8 +191,7 @@ def _stage_faults(infra: Infra) -> Iterator[str]:
                 f"stages.{stage}: it needs a GPU and the pool '{place.pool}' gives it none; set pools.{place.pool}."
                 f"accelerator and count, choose another pool, or say stages.{stage}.on_cpu: true."
             )
-        if place.nodes > 1:
-            yield f"stages.{stage}.nodes: this version trains on one node; write 1, and more accelerators in its pool."
+        yield from layout_faults(infra, stage)
     for name, stages in _unnamed(infra).items():
         yield f"pools: there is no pool '{name}', for {', '.join(stages)}; add it, or name another in stages."
 

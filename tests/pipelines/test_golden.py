@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import golden
 import pytest
 import yaml
 
@@ -14,6 +15,9 @@ from deepperception.platform.packages import PIPELINES, compiled, version_name
 
 GOLDEN = Path(__file__).with_name("golden")
 INFRA = load_infra(GOLDEN / "infra.yaml")
+
+
+NODES = load_infra(golden.NODES / "infra.yaml")
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +41,26 @@ def stage_of(executor: str) -> str:
 def test_it_compiles_to_the_reviewed_file(packages: dict[str, str], name: str) -> None:
     golden = (GOLDEN / f"{name}.yaml").read_text(encoding="utf-8")
     assert packages[name] == golden, "run `make golden`, and review the difference"
+
+
+def test_two_nodes_are_what_was_reviewed() -> None:
+    for name, text in (("deepperception", compiled("deepperception", NODES)), ("trainjobs", golden.jobs(NODES))):
+        assert text == (golden.NODES / f"{name}.yaml").read_text(encoding="utf-8"), "run `make golden`"
+
+
+def test_a_training_on_two_nodes_is_a_pod_that_waits() -> None:
+    package, platform = yaml.safe_load_all(compiled("deepperception", NODES))
+    executors = package["deploymentSpec"]["executors"]
+    kubernetes = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    for name, launcher in (("exec-sft", "small"), ("exec-sft-2", "small"), ("exec-grpo", "cpu")):
+        resources = executors[name]["container"]["resources"]
+        assert "accelerator" not in resources
+        assert resources["resourceMemoryLimit"] == NODES.pools[launcher].memory
+        assert "nodeSelector" not in kubernetes[name] and "tolerations" not in kubernetes[name]
+        assert "activeDeadlineSeconds" not in kubernetes[name], "its queue may take long"
+        environment = {each["name"]: each["value"] for each in executors[name]["container"]["env"]}
+        assert environment["DEEPPERCEPTION_WORK_MOUNT"] == "/work"
+    assert "accelerator" in executors["exec-evaluation"]["container"]["resources"]
 
 
 @pytest.mark.parametrize("name", PIPELINES)

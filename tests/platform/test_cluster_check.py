@@ -39,7 +39,7 @@ def test_a_good_file_shows_what_would_run_where(kfp_api: Any, file: Path) -> Non
     result = ask("check", file)
     assert result.exit_code == 0, result.output
     assert "fine" in result.output
-    assert "grpo: pool gpu, cpu 8, memory 64Gi, 2 x nvidia.com/gpu, at most 14400 s" in result.output
+    assert "grpo: pool gpu, cpu 8, memory 64Gi, 1 x nvidia.com/gpu, at most 14400 s" in result.output
     assert "preflight: pool cpu, cpu 2, memory 8Gi" in result.output
     assert all(f"pipeline {name} " in result.output for name in ("deepperception", "benchmark", "synthesis"))
     assert "inside the cluster; the run's pre-flight does" in result.output

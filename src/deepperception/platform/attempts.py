@@ -12,7 +12,7 @@ import json
 import os
 import signal
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,13 +27,16 @@ _FOLDER = "failures"
 _FINAL = (InputError.exit_code, GateRefused.exit_code)
 
 
-def attempt(call: str) -> dict[str, Any]:
-    """Run the call here: {"outputs"}, or {"error": type, "message", "exit_code"}; a traceback goes to the log only."""
-    from deepperception.platform.stages import execute
+def attempt(call: str, run: Callable[..., Any] | None = None) -> dict[str, Any]:
+    """Run the call here: {"outputs"}, or {"error": type, "message", "exit_code"}; a traceback goes to the log only.
+
+    `run` takes the place of `stages.execute`.
+    """
+    from deepperception.platform import stages
 
     try:
         with stoppable():
-            return {"outputs": execute(**json.loads(call))}
+            return {"outputs": (run or stages.execute)(**json.loads(call))}
     except DeepPerceptionError as error:
         known = next(kind.__name__ for kind in type(error).__mro__ if hasattr(errors, kind.__name__))
         return {"error": known, "message": str(error), "exit_code": error.exit_code}

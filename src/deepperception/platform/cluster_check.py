@@ -11,7 +11,7 @@ import yaml
 from deepperception.errors import InputError
 from deepperception.faults import Collector, raise_together
 from deepperception.infra import Infra
-from deepperception.infra_pools import STAGES, image_faults, place_of, placement_faults
+from deepperception.infra_pools import STAGES, image_faults, layout_of, place_of, placement_faults
 from deepperception.platform.kubeflow import Pipelines
 from deepperception.platform.packages import PIPELINES, compiled, version_name
 from deepperception.platform.preflight import check_base, check_source, check_store, check_tracking
@@ -29,6 +29,8 @@ def check_cluster(recipe: Recipe, infra: Infra, *, allow_tags: bool) -> list[str
         found.add(image_faults(infra.images))
     with found():
         _check_reachable_base(recipe.model.base)
+    with found():
+        recipe.grpo.shared_by(layout_of(infra, "grpo").processes)
     with found():
         if recipe.synthesis.source.kind != "folder":  # that is a path in the pods; the pre-flight looks there
             check_source(recipe)
@@ -82,5 +84,12 @@ def _in_words(infra: Infra, stage: str) -> str:
     pool = infra.pools[place.pool]
     device = f", {pool.count} x {pool.accelerator}" if pool.accelerator else ""
     limit = f", at most {place.timeout_s} s" if place.timeout_s else ""
-    nodes = f" on {place.nodes} nodes" if place.nodes > 1 else ""
-    return f"{stage}: pool {place.pool}{nodes}, cpu {pool.cpu}, memory {pool.memory}{device}{limit}"
+    own = f"cpu {pool.cpu}, memory {pool.memory}{device}{limit}"
+    layout = layout_of(infra, stage)
+    if layout.processes == 1:
+        return f"{stage}: pool {place.pool}, {own}"
+    queue = f", in the queue {infra.kubeflow.queue}" if infra.kubeflow and infra.kubeflow.queue else ""
+    return (
+        f"{stage}: a TrainJob{queue}, {layout.nodes} nodes of pool {place.pool} with {layout.processes_per_node} "
+        f"processes each; a node: {own}; made and watched from pool {place.launcher}"
+    )

@@ -14,23 +14,16 @@ from kfp.dsl import pipeline_context
 
 from deepperception.faults import Collector, raise_together
 from deepperception.infra import Infra
-from deepperception.infra_pools import Kubeflow, Pool, StagePlace, place_of, placement_faults
+from deepperception.infra_pools import Kubeflow, Pool, StagePlace, layout_of, place_of, placement_faults
 from deepperception.platform.attempts import RUN
 from deepperception.platform.origin import IMAGE
+from deepperception.platform.pods import HUB, OFFLINE, QUIET, STORE_KEYS, TRACKING_KEYS, USER, WORK_MOUNT
 
-USER = 10001
-"""The images' numeric user and group; who that is does not matter, only that it is not root."""
 IMPORTS = "deepperception.io/imports-models"
 """Label of the one kind of pod that may fetch from a model hub; network policies go by it."""
 
-_HUB = "/hub"
 _LIKE = {"scoring": "evaluation"}  # both ask a model about a benchmark
 _RUN_LABEL = "metadata.labels['workflows.argoproj.io/workflow']"  # Argo names the pods' workflow: one for a run
-# A file that a library would fetch at run time is a file that was not imported, checked and recorded.
-_OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
-_QUIET = {"HF_HOME": _HUB, "HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false"}
-_STORE_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-_TRACKING_KEYS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 # Argo waits in between: a pool that just lost its nodes has none a second later.
 _BACKOFF = {"backoff_duration": "30s", "backoff_factor": 2.0, "backoff_max_duration": "900s"}
 
@@ -55,7 +48,13 @@ def _place(task: dsl.PipelineTask, infra: Infra) -> None:
     stage = _LIKE.get(task.component_spec.name, task.component_spec.name)
     place = place_of(infra, stage)
     task.set_container_image(infra.images.trainer)
-    _resources(task, infra.pools[place.pool])
+    if layout_of(infra, stage).processes > 1:
+        # The step makes a TrainJob and waits: the GPUs and the time limit are that one's, and a queue may take long.
+        _resources(task, infra.pools[place.launcher])
+        place = place.model_copy(update={"timeout_s": None})
+        task.set_env_variable(WORK_MOUNT, str(infra.work_dir))
+    else:
+        _resources(task, infra.pools[place.pool])
     _limits(task, place)
     _surroundings(task, stage, infra.kubeflow, str(infra.work_dir), infra.images.trainer)
 
@@ -85,14 +84,14 @@ def _surroundings(task: dsl.PipelineTask, stage: str, kubeflow: Kubeflow, work_d
     """What a pod finds around it: volumes, secrets, environment, labels, and who it runs as."""
     kubernetes.set_security_context(task, run_as_user=USER, run_as_group=USER, run_as_non_root=True)
     kubernetes.mount_pvc(task, kubeflow.work_claim, work_dir)
-    kubernetes.mount_pvc(task, kubeflow.hub_claim, _HUB)
+    kubernetes.mount_pvc(task, kubeflow.hub_claim, HUB)
     # The first pod must start without its secrets to be able to name the one that is missing, the last to report it.
     optional = stage in ("preflight", "ending")
-    for secret, keys in ((kubeflow.store_secret, _STORE_KEYS), (kubeflow.tracking_secret, _TRACKING_KEYS)):
+    for secret, keys in ((kubeflow.store_secret, STORE_KEYS), (kubeflow.tracking_secret, TRACKING_KEYS)):
         kubernetes.use_secret_as_env(task, secret, {key: key for key in keys}, optional=optional)
     kubernetes.use_field_path_as_env(task, RUN, _RUN_LABEL)
     imports = stage == "base"
-    kept_apart = _QUIET if imports else _QUIET | _OFFLINE
+    kept_apart = QUIET if imports else QUIET | OFFLINE
     for name, value in {**kept_apart, IMAGE: image}.items():
         task.set_env_variable(name, value)
     labels = {"part-of": "deepperception", "name": stage, "component": "step"}

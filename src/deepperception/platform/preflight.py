@@ -15,7 +15,8 @@ from deepperception.artifacts.store import Ref, open_store, resolve
 from deepperception.errors import InfrastructureError, InputError
 from deepperception.faults import Collector, raise_together
 from deepperception.infra import Infra
-from deepperception.infra_pools import amount, place_of, placement_faults
+from deepperception.infra_pools import TRAINING_STAGES, amount, layout_of, place_of, placement_faults
+from deepperception.platform.pods import STORE_KEYS, TRACKING_KEYS
 from deepperception.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 _TIMEOUT_S = 10.0
 _PROBE = "deepperception looks whether it may write here\n"
 _SECRETS = {
-    "store_secret": ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
-    "tracking_secret": ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"),
+    "store_secret": STORE_KEYS,
+    "tracking_secret": TRACKING_KEYS,
 }
 
 
@@ -45,6 +46,10 @@ def preflight(place: Workplace) -> dict[str, dict[str, object]]:
     if infra.runner == "kubeflow":
         found.add(placement_faults(infra))
         found.add(_missing_secrets(infra))
+        with found():
+            recipe.grpo.shared_by(layout_of(infra, "grpo").processes)
+        with found():
+            _check_trainer(infra)
         with found():
             found.add(over_quota(infra, _quotas(infra, place.progress.say)))
     raise_together(found.faults)
@@ -131,6 +136,16 @@ def _check_writable(folder: Path) -> None:
             probe.flush()
     except OSError as error:
         raise InputError(f"work_dir: {folder} cannot be written to ({error.strerror}); look at its volume.") from None
+
+
+def _check_trainer(infra: Infra) -> None:
+    """Where a stage is several processes: whether TrainJobs are known here, and may be seen."""
+    if all(layout_of(infra, stage).processes == 1 for stage in TRAINING_STAGES):
+        return
+    from deepperception.platform.trainjob.api import KubernetesApi
+
+    assert infra.kubeflow is not None
+    KubernetesApi.of_this_pod(infra.kubeflow.namespace).find("preflight")
 
 
 def _missing_secrets(infra: Infra) -> list[str]:

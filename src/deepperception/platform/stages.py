@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepperception.errors import InputError
 from deepperception.infra import Infra
+from deepperception.infra_pools import layout_of
 from deepperception.platform.ending import ending
 from deepperception.platform.preflight import preflight
 from deepperception.platform.workplace import Metadata, Workplace, reference
@@ -36,10 +37,20 @@ def execute(stage: str, recipe: str, infra: str, seed: int, inputs: dict[str, Me
     settings = Recipe.from_json(recipe).model_copy(update={"seed": seed})
     place = Workplace(stage, settings, Infra.from_json(infra), inputs)
     place.progress.say("started")
-    place.records.greet()
-    outputs = _STAGES[stage](place)
+    if layout_of(place.infra, stage).processes > 1:
+        from deepperception.platform.trainjob.launch import launch
+
+        outputs = launch(place)
+    else:
+        outputs = perform(place)
     place.progress.say(f"done in {place.elapsed_s:.0f} s")
     return outputs
+
+
+def perform(place: Workplace) -> Outputs:
+    """Do here what the stage does, in this process alone or as one of several."""
+    place.begin()
+    return _STAGES[place.stage](place)
 
 
 def _base(place: Workplace) -> Outputs:

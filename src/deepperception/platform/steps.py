@@ -7,6 +7,7 @@ hands on the reference. Why it failed is told in `work_dir/failure.json`: a pipe
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -86,3 +87,5 @@ def _publish(artifact: PipelineArtifact, output: dict[str, Any]) -> None:
     path.mkdir(parents=True, exist_ok=True)
     reference = {key: artifact.metadata[key] for key in ("uri", "digest")}
     (path / "ref.json").write_text(json.dumps(reference, indent=2) + "\n", encoding="utf-8")
+    for file in output.get("beside", ()):
+        shutil.copy(file, path)

@@ -16,6 +16,7 @@ from deepperception.artifacts.manifest import payload_digest
 from deepperception.artifacts.store import Ref, open_store
 from deepperception.errors import InputError
 from deepperception.infra import Infra
+from deepperception.infra_pools import layout_of
 from deepperception.platform.kubeflow import Pipelines
 from deepperception.platform.packages import compiled, pipeline, version_name
 from deepperception.recipe import Recipe
@@ -66,8 +67,27 @@ def prepare(
 
 
 def rendered(package: str, request: Request) -> str:
-    """What `start` sends: the package's two YAML documents, and the request as the last one."""
-    return f"{package.rstrip()}\n---\n{yaml.safe_dump(asdict(request), sort_keys=False)}"
+    """What `start` sends, the package's two YAML documents and the request; then the TrainJobs of the run's steps."""
+    sent = f"{package.rstrip()}\n---\n{yaml.safe_dump(asdict(request), sort_keys=False)}"
+    infra = Infra.from_json(request.arguments["infra"])
+    if request.pipeline != "deepperception" or infra.runner != "kubeflow":
+        return sent
+    recipe = Recipe.from_json(request.arguments["recipe"])
+    # The run's own folder is one below the place where the claim is mounted.
+    jobs = rendered_jobs(recipe, infra, infra.work_dir.parent)
+    return "---\n".join([sent, *jobs.values()])
+
+
+def rendered_jobs(recipe: Recipe, infra: Infra, mount: Path) -> dict[str, str]:
+    """Name -> YAML of every TrainJob that the whole flow's steps will make; `mount` is where the work claim is mounted.
+
+    Left out is what only the run knows: the digest of the inputs, and which run it is.
+    """
+    from deepperception.platform.trainjob.render import render
+
+    steps = [step for step in ("sft", "cot_sft", "grpo") if layout_of(infra, step).processes > 1]
+    jobs = [render(step, recipe, infra, mount) for step in steps]
+    return {job["metadata"]["name"]: yaml.safe_dump(job, sort_keys=False) for job in jobs}
 
 
 def start(

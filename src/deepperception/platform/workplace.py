@@ -29,9 +29,13 @@ Metadata = dict[str, Any]
 class Workplace:
     """One step's view of a run."""
 
-    def __init__(self, stage: str, recipe: Recipe, infra: Infra, inputs: Mapping[str, Metadata]) -> None:
+    def __init__(
+        self, stage: str, recipe: Recipe, infra: Infra, inputs: Mapping[str, Metadata], progress: Progress | None = None
+    ) -> None:
         self.stage, self.recipe, self.infra, self.inputs = stage, recipe, infra, inputs
-        self.progress = Progress(stage, MarkedLines(sys.stderr))
+        self.progress = progress or Progress(stage, MarkedLines(sys.stderr))
+        self.evidence: list[Path] = []
+        """Files that are recorded beside the artifact's own: how it was made, which is no part of what was made."""
         self.store = open_store(infra.store, infra.s3, self.progress)
         self._started = time.monotonic()
 
@@ -51,6 +55,10 @@ class Workplace:
     def run_id(self) -> str:
         """Of the pipeline's run in MLflow; waits for a server that is away."""
         return self.records.pipeline_run()
+
+    def begin(self) -> None:
+        """Before the work: see that the record would be taken."""
+        self.records.greet()
 
     def folder(self, name: str) -> Path:
         """Where the artifact `name` is made, and found again by the next attempt."""
@@ -78,7 +86,7 @@ class Workplace:
             params=params,
             metrics={**scores, **_counted(manifest), "wall_s": self.elapsed_s},
             curves=read_curves(folder),
-            files=[folder / file for file in files],
+            files=[*(folder / file for file in files), *self.evidence],
             tags={"uri": kept.uri, "digest": kept.digest, **origin.of_artifact(manifest, self.inputs)},
         )
         return {"uri": kept.uri, "digest": kept.digest, "run_id": run_id or "", **scores}
