@@ -1,5 +1,5 @@
 from kfp import dsl
-from kfp.dsl import Dataset, Input, Metrics, Model, Output
+from kfp.dsl import HTML, Dataset, Input, Metrics, Model, Output
 
 from deepperception.platform import images
 
@@ -14,9 +14,10 @@ def evaluation(
     seed: int,
     validation: Output[Metrics],
     test: Output[Metrics],
+    page: Output[HTML],
 ) -> None:
     """Scores one arm's model on the pictures to choose by and on those to report on."""
     from deepperception.platform.steps import run_step
 
-    outputs = {"validation": validation, "test": test}
+    outputs = {"validation": validation, "test": test, "page": page}
     run_step(f"evaluation-{arm}", recipe, infra, seed, inputs={"model": model, "data": data}, outputs=outputs)

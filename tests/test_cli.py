@@ -21,8 +21,8 @@ from deepperception.artifacts import Case, Interface, Manifest, write_cases
 from deepperception.cli import cli
 
 COMMANDS = (
-    "check", "run", "submit", "status", "synthesize", "sft", "grpo", "evaluate", "compare", "promote", "rollback",
-    "serve", "predict", "gc",
+    "check", "run", "submit", "status", "synthesize", "benchmark", "sft", "grpo", "evaluate", "compare", "analyze",
+    "promote", "rollback", "serve", "predict", "gc",
 )  # fmt: skip
 TOUCH_A_CLUSTER = ("submit", "promote", "rollback", "gc")
 

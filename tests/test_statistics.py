@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepperception.statistics import mcnemar_exact, paired_bootstrap, pass_at, wilson
+from deepperception.statistics import (
+    cases_needed,
+    mcnemar_exact,
+    mcnemar_power,
+    paired_bootstrap,
+    pass_at,
+    smallest_gain,
+    wilson,
+)
 
 shares = st.integers(1, 2000).flatmap(lambda cases: st.tuples(st.integers(0, cases), st.just(cases)))
 
@@ -124,3 +132,30 @@ def test_pass_at_k_draws_without_putting_back(k, correct, samples, chance):
 def test_impossible_counts_of_replies_are_refused(k, correct, samples):
     with pytest.raises(ValueError, match="not possible"):
         pass_at(k, correct, samples)
+
+
+@pytest.mark.parametrize("cases, disagreement, gain", [(200, 0.2, 0.1), (40, 0.3, 0.2), (500, 0.1, 0.02)])
+def test_power_is_how_often_the_test_shows_the_gain(cases, disagreement, gain):
+    rng, tries = np.random.default_rng(0), 2000
+    apart = rng.binomial(cases, disagreement, tries)
+    only_b = rng.binomial(apart, (disagreement + gain) / (2 * disagreement))
+    shown = np.mean([mcnemar_exact(int(n - b), int(b)) < 0.05 for n, b in zip(apart, only_b, strict=True)])
+    assert mcnemar_power(cases, disagreement, gain) == pytest.approx(shown, abs=4 * 0.5 / tries**0.5)
+
+
+def test_the_smallest_gain_is_shown_and_a_smaller_one_is_not():
+    gain = smallest_gain(400, 0.2)
+    assert mcnemar_power(400, 0.2, gain) >= 0.8 > mcnemar_power(400, 0.2, gain - 0.002)
+    assert smallest_gain(400, 0.2) > smallest_gain(1600, 0.2), "more cases show smaller gains"
+    assert smallest_gain(8, 0.1) is None, "so few cases show none"
+
+
+def test_the_cases_needed_suffice():
+    cases = cases_needed(0.05, 0.2)
+    assert mcnemar_power(cases, 0.2, 0.05) >= 0.8 > mcnemar_power(int(0.85 * cases), 0.2, 0.05)
+    assert cases_needed(0.0001, 0.5) is None
+
+
+def test_impossible_gains_are_refused():
+    with pytest.raises(ValueError, match=r"a gain of 0\.3 with a disagreement of 0\.2"):
+        mcnemar_power(100, 0.2, 0.3)

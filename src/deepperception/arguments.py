@@ -19,7 +19,7 @@ from deepperception.progress import Progress
 from deepperception.recipe import Recipe, load_recipe
 
 if TYPE_CHECKING:
-    from deepperception.artifacts import Context, Interface, S3Settings
+    from deepperception.artifacts import Context, Interface, Manifest, S3Settings
 
 Command = Callable[..., None]
 
@@ -173,3 +173,9 @@ def context_of(recipe: Recipe, stage: str, *sections: str, **inputs: Path) -> Co
 
     digests = {name: payload_digest(folder) for name, folder in inputs.items()}
     return Context(recipe.seed, Progress(stage), recipe.section_hash(stage, *sections), digests)
+
+
+def tell(manifest: Manifest, out: Path) -> None:
+    """One line about a finished artifact."""
+    counts = ", ".join(f"{name} {value:,}" for name, value in manifest.counts.items() if isinstance(value, int))
+    click.echo(f"{out}: {manifest.kind} {manifest.digest} ({counts})")

@@ -9,19 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from deepperception.analysis_commands import analyze
 from deepperception.arguments import (
     PATH,
     Commands,
     allows_tags,
     checkpoint,
-    context_of,
     takes_endpoint,
     takes_infra,
     takes_recipe,
+    tell,
     trains,
     with_endpoint,
 )
 from deepperception.cluster_commands import status, submit
+from deepperception.dataset_commands import benchmark, synthesize
 from deepperception.errors import GateRefused
 from deepperception.evaluation_commands import compare, evaluate
 from deepperception.infra import Infra
@@ -29,7 +31,7 @@ from deepperception.progress import Progress, show
 from deepperception.recipe import Recipe
 
 if TYPE_CHECKING:
-    from deepperception.artifacts import Context, Interface, Manifest
+    from deepperception.artifacts import Context, Interface
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -37,9 +39,9 @@ if TYPE_CHECKING:
 def cli() -> None:
     """Labelled photos go in, a served model out: it finds a named entity among its look-alikes.
 
-    RECIPE and --infra are YAML files, or names of ready-made ones (bestiary, photos; laptop, docker, gpu-pool). Exit
-    codes: 0 done, 1 the input is wrong, 2 usage, 3 the infrastructure failed, 4 the gate said no, 75 stopped (run again
-    to go on).
+    RECIPE and --infra are YAML files, or names of ready-made ones (bestiary, photos, fgvr; laptop, docker, gpu-pool).
+    Exit codes: 0 done, 1 the input is wrong, 2 usage, 3 the infrastructure failed, 4 the gate said no, 75 stopped (run
+    again to go on).
     """
 
 
@@ -85,6 +87,7 @@ def run(recipe: Recipe, infra: Infra, out: Path) -> None:
     from deepperception.platform.local import run_pipeline
     from deepperception.platform.summary import metrics_by_label, tell
 
+    recipe.refuse_choices()
     summary = run_pipeline(recipe, infra, out)
     show(render_table(metrics_by_label(infra)))
     click.echo(tell(summary, out))
@@ -94,18 +97,8 @@ cli.add_command(submit)
 cli.add_command(status)
 
 
-@cli.command()
-@takes_recipe
-@click.option("--out", type=PATH, required=True, metavar="DIR", help="The dataset folder to write.")
-def synthesize(recipe: Recipe, out: Path) -> None:
-    """Compose photos into a dataset.
-
-    Reads RECIPE's photos; writes sft, rl, validation and test.parquet, card.json and contact_sheet.png to --out.
-    """
-    from deepperception.synthesis.run import run as stage
-
-    context = context_of(recipe, "synthesis", "model")
-    _tell(stage(recipe.synthesis, out, context, box_step=recipe.model.box_step), out)
+cli.add_command(synthesize)
+cli.add_command(benchmark)
 
 
 @cli.command()
@@ -121,7 +114,7 @@ def sft(recipe: Recipe, model: Path, data: Path, out: Path, context: Context, in
     from deepperception.sft.run import run as stage
 
     made = stage(recipe.sft, arm=arm, model=model, data=data, out=out, context=context, interface=interface)
-    _tell(made, out)
+    tell(made, out)
 
 
 @cli.command()
@@ -133,11 +126,12 @@ def grpo(recipe: Recipe, model: Path, data: Path, out: Path, context: Context, i
     """
     from deepperception.grpo.run import run as stage
 
-    _tell(stage(recipe.grpo, model=model, data=data, out=out, context=context, interface=interface), out)
+    tell(stage(recipe.grpo, model=model, data=data, out=out, context=context, interface=interface), out)
 
 
 cli.add_command(evaluate)
 cli.add_command(compare)
+cli.add_command(analyze)
 
 
 @cli.command()
@@ -236,11 +230,6 @@ def gc(infra: Infra, out: Path | None, days: int, dry_run: bool) -> None:
 
     for line in sweep(infra, days=days, dry_run=dry_run):
         click.echo(line)
-
-
-def _tell(manifest: Manifest, out: Path) -> None:
-    counts = ", ".join(f"{name} {value:,}" for name, value in manifest.counts.items() if isinstance(value, int))
-    click.echo(f"{out}: {manifest.kind} {manifest.digest} ({counts})")
 
 
 def main() -> None:

@@ -45,6 +45,8 @@ def submit(
     from deepperception.platform.cluster_check import check_cluster
     from deepperception.platform.submit import prepare, rendered, start
 
+    if pipeline == "deepperception":
+        recipe.refuse_choices()
     infra = with_endpoint(infra, endpoint)
     if infra.runner == "kubeflow" and not dry_run:
         check_cluster(recipe, infra, allow_tags=allow_tags)

@@ -44,16 +44,22 @@ def evaluate(
 ) -> None:
     """Score a model, or its replies, on a benchmark.
 
-    Reads FILE and the checkpoint or the replies; writes metrics.json and cases.jsonl to --out. Killed, the same command
-    goes on behind the last reply (they are beside --out until it is finished). The paper asked with
-    --prompt r1 --max-new-tokens 1500 --max-pixels 12845056; a checkpoint's own deepperception.json may say otherwise.
+    For boxes, or for letters where FILE holds multiple-choice questions.
+
+    Reads FILE and the checkpoint or the replies; writes metrics.json, cases.jsonl and a page, report.html, to --out.
+    Killed, the same command goes on behind the last reply (they are beside --out until it is finished). The paper asked
+    with --prompt r1 --max-new-tokens 1500 --max-pixels 12845056; a checkpoint's own deepperception.json may say
+    otherwise.
     """
     from deepperception.artifacts import Context, read_metrics
+    from deepperception.artifacts.choice_rows import holds_choices
+    from deepperception.evaluation.choices import evaluate_model_on_choices, evaluate_predictions_on_choices
     from deepperception.evaluation.config import EvaluationConfig
+    from deepperception.evaluation.page import page_writer
     from deepperception.evaluation.published import published_for, published_table
     from deepperception.evaluation.run import evaluate_endpoint, evaluate_model, evaluate_predictions
     from deepperception.evaluation.shards import WHOLE, Shard
-    from deepperception.evaluation.table import render_table
+    from deepperception.evaluation.table import LETTERS_TITLE, TITLE, render_table
 
     if (model is None) == (predictions is None):
         raise click.UsageError("give either --model or --predictions.")
@@ -71,18 +77,27 @@ def evaluate(
         raise click.UsageError("how to ask and to decode is for --model; with --predictions the replies are there.")
     context = Context(seed=0, progress=Progress("evaluate"), recipe_hash="", inputs={})
     categories = None if seen is None else [name.strip() for name in seen.split(",") if name.strip()]
+    of_letters = holds_choices(benchmark)
+    page = page_writer(Path(str(model or predictions)).name, benchmark, seen=categories)
+    told: dict[str, Any] = {"seen": categories, "finish": page}
+    if of_letters and (endpoint or part != WHOLE):
+        raise click.UsageError("multiple choice is asked in one piece, of a checkpoint; or give --predictions.")
     finished = True
     if predictions is not None:
-        evaluate_predictions(benchmark, predictions, out, context, seen=categories)
+        score_predictions = evaluate_predictions_on_choices if of_letters else evaluate_predictions
+        score_predictions(benchmark, predictions, out, context, **told)
+    elif of_letters:
+        evaluate_model_on_choices(config, benchmark, checkpoint(str(model)), out, context, **told)
     elif endpoint:
-        finished = evaluate_endpoint(config, benchmark, out, context, seen=categories, shard=part) is not None
+        finished = evaluate_endpoint(config, benchmark, out, context, shard=part, **told) is not None
     else:
         folder = checkpoint(str(model))
-        finished = evaluate_model(config, benchmark, folder, out, context, seen=categories, shard=part) is not None
+        finished = evaluate_model(config, benchmark, folder, out, context, shard=part, **told) is not None
     if not finished:
         return
     metrics = read_metrics(out)
-    show(render_table({str(model or predictions): metrics}))
+    title = LETTERS_TITLE if of_letters else TITLE
+    show(render_table({str(model or predictions): metrics}, title=title))
     if rows := published_for(metrics):
         show(published_table(rows))
     click.echo(f"written to {out}")

@@ -45,6 +45,14 @@ class Recipe(Settings):
     evaluation: EvaluationConfig
     promotion: PromotionConfig
 
+    def refuse_choices(self) -> None:
+        """InputError where it asks for letters: the whole pipeline ends in a service that answers with boxes."""
+        if self.synthesis.questions == "choices":
+            raise InputError(
+                f"recipe '{self.name}', synthesis.questions: the whole pipeline is for boxes; run a recipe of multiple "
+                "choice by its stages, with synthesize, sft, grpo and evaluate."
+            )
+
     def section_hash(self, *sections: str) -> str:
         """`sha256:<hex>` of the named sections' canonical JSON: what a stage that reads them depends on."""
         content = self.model_dump(mode="json")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import NormalDist
 
 import numpy as np
@@ -81,3 +81,61 @@ def paired_bootstrap(
         means[start : start + rows] = gains[rng.integers(len(gains), size=(rows, len(gains)))].mean(axis=1)
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(gains.mean()), float(low), float(high)
+
+
+def mcnemar_power(cases: int, disagreement: float, gain: float, alpha: float = 0.05) -> float:
+    """The chance that `mcnemar_exact` gives p < `alpha` for two models on `cases` cases.
+
+    `disagreement` is the share of cases that only one of them has right, `gain` the difference of their accuracies:
+    at most the disagreement. Exact: summed over how many cases they may disagree on, and how those may fall.
+    """
+    from scipy.stats import binom
+
+    if cases < 1 or not 0 <= gain <= disagreement <= 1 or not disagreement > 0:
+        raise ValueError(f"a gain of {gain} with a disagreement of {disagreement} on {cases} cases is not possible")
+    counts = np.arange(cases + 1)
+    chances = binom.pmf(counts, cases, disagreement)
+    counts, chances = counts[chances > 1e-12], chances[chances > 1e-12]
+    # The most of the weaker side's cases with 2 * P(X <= limit) < alpha under a fair coin; -1 where there is none.
+    limit = binom.ppf(alpha / 2, counts, 0.5)
+    limit = np.where(2 * binom.cdf(limit, counts, 0.5) < alpha, limit, limit - 1)
+    better = (disagreement + gain) / (2 * disagreement)
+    shown = binom.cdf(limit, counts, better) + binom.cdf(limit, counts, 1 - better)
+    return float(np.minimum(np.where(limit >= 0, shown, 0.0), 1.0) @ chances)
+
+
+def smallest_gain(cases: int, disagreement: float, power: float = 0.8, alpha: float = 0.05) -> float | None:
+    """The smallest gain in accuracy that a paired test on `cases` cases shows with the chance `power`.
+
+    To a thousandth, rounded up; None where even the largest possible gain, the disagreement itself, is not shown.
+    """
+    return _first(
+        lambda step: mcnemar_power(cases, disagreement, min(step / 1000, disagreement), alpha) >= power,
+        math.ceil(disagreement * 1000),
+        1000,
+    )
+
+
+def cases_needed(gain: float, disagreement: float, power: float = 0.8, alpha: float = 0.05) -> int | None:
+    """How many cases show a `gain` in accuracy with the chance `power`; None where a million are too few."""
+    most = 1_000_000
+    # Power saws up and down by a case or two: the first bracket that holds is as good as an answer gets.
+    z = NormalDist().inv_cdf(1 - alpha / 2), NormalDist().inv_cdf(power)
+    guess = math.ceil(((z[0] * math.sqrt(disagreement) + z[1] * math.sqrt(disagreement - gain**2)) / gain) ** 2)
+    for cases in (math.ceil(guess * share) for share in np.arange(0.9, 1.6, 0.01)):
+        if cases > most:
+            return None
+        if mcnemar_power(cases, disagreement, gain, alpha) >= power:
+            return cases
+    return None
+
+
+def _first(holds: Callable[[int], bool], last: int, scale: int) -> float | None:
+    """The smallest of 1/scale, 2/scale, ... last/scale that holds, for what goes on holding; None where none does."""
+    if not holds(last):
+        return None
+    low, high = 0, last
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    return high / scale

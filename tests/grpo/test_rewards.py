@@ -5,7 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepperception.grounding import Box, answer_text, completion
-from deepperception.grpo.rewards import format_reward, iou_reward, raw_iou_reward
+from deepperception.grpo.rewards import (
+    format_reward,
+    iou_reward,
+    letter_format_reward,
+    letter_reward,
+    raw_iou_reward,
+)
 
 TARGET = Box(500, 600, 1000, 800)
 AS_TRAINED = completion(answer_text("Douglas DC-6", TARGET), "four engines")
@@ -74,3 +80,21 @@ def test_format_reward(text, earned, why):
 def test_any_text_earns_a_finite_share(text):
     assert 0 <= iou_reward(text, TARGET, threshold=0.5) <= raw_iou_reward(text, TARGET) <= 1
     assert format_reward(text) in (0, 0.5, 1)
+
+
+@pytest.mark.parametrize(
+    "text, letter, form, why",
+    [
+        ("<think>two engines</think><answer>B</answer>", 1.0, 1.0, "as trained"),
+        ("<think>x</think> <answer> (B) </answer>", 1.0, 1.0, "brackets and spaces do no harm"),
+        ("<think>x</think><answer>A</answer>", 0.0, 1.0, "another letter"),
+        ("<think>B</think><answer>it</answer>", 0.0, 1.0, "a letter that was only thought of"),
+        ("<answer>B</answer>", 1.0, 0.0, "right without thinking"),
+        ("<think>x</think><answer>A B C D</answer>", 0.0, 1.0, "naming all four does not pay"),
+        ("B", 0.0, 0.0, "no tags"),
+        ("", 0.0, 0.0, "nothing"),
+    ],
+)
+def test_letter_rewards(text, letter, form, why):
+    assert letter_reward(text, "B") == letter, why
+    assert letter_format_reward(text) == form, why

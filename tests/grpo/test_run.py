@@ -17,7 +17,8 @@ from deepperception.artifacts.stage import Context
 from deepperception.errors import InputError
 from deepperception.grounding import Box, answer_text, completion
 from deepperception.grpo.config import DifficultyConfig, GrpoConfig
-from deepperception.grpo.run import reward_functions, run
+from deepperception.grpo.run import run
+from deepperception.grpo.tasks import FindBox
 from deepperception.progress import Progress
 
 CONFIG = GrpoConfig(
@@ -79,7 +80,7 @@ def test_rewards_see_the_completion_and_its_row() -> None:
     target = Box(100, 100, 500, 500)
     right = completion(answer_text("Dankin", target), "so")
     replies = [[{"role": "assistant", "content": text}] for text in (right, "(100,100),(500,500)")]
-    (iou, format), weights = reward_functions(CONFIG)
+    (iou, format), weights = FindBox().rewards(CONFIG.rewards)
     assert iou(completions=replies, target=[list(target.as_tuple())] * 2, prompts=[]) == [1.0, 0.0]
     assert format(completions=replies, prompts=[]) == [1.0, 0.0]
     assert weights == [1.0, 1.0]

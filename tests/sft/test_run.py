@@ -123,7 +123,8 @@ def test_only_the_completion_carries_loss(random_checkpoint: Path, creature_rows
     from deepperception.training.policy import load_policy
 
     policy = load_policy(random_checkpoint)
-    rows = training_rows(creature_rows / "sft.parquet", "cot_sft", 25)
+    prompt, rows = training_rows(creature_rows / "sft.parquet", "cot_sft", 25)
+    assert prompt == "r1"
     arguments = TrlSftConfig(str(tmp_path), use_cpu=True, bf16=False, report_to="none", completion_only_loss=True,
                              max_length=None, activation_checkpointing=False)  # fmt: skip
     trainer = SFTTrainer(policy.model, args=arguments, train_dataset=rows, processing_class=policy.processor)

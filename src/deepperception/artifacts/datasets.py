@@ -74,32 +74,38 @@ def rows_or_faults(
     Without `pictures` they are not read from the disk either: the samples hold none. InputError is raised for what is
     wrong with the whole file.
     """
-    with _opened(path) as file:
+    with opened(path) as file:
         check_columns(path, file.schema_arrow, _schema(), required=KVG_COLUMNS)
         names = set(file.schema_arrow.names)
         columns = [name for name in _schema().names if name in names and (pictures or name != "image")]
-        for number, row in enumerate(_raw_rows(path, file, columns), start=1):
+        for number, row in enumerate(raw_rows(path, file, columns), start=1):
             try:
                 yield _from_row(row, seen)
             except InputError as error:
                 yield InputError(f"{path}, row {number}: {error}")
 
 
+def sound_rows(path: Path, *, seen: Collection[str] | None = None, pictures: bool = True) -> Iterator[Sample]:
+    """Those of `rows_or_faults` that nothing is wrong with: what an evaluation of the file has cases of."""
+    return (row for row in rows_or_faults(path, seen=seen, pictures=pictures) if isinstance(row, Sample))
+
+
 def question_ids(path: Path) -> Iterator[str]:
     """The ids of all rows, in order; "" where a row has none. Reads no other column."""
-    with _opened(path) as file:
+    with opened(path) as file:
         check_columns(path, file.schema_arrow, _schema(), required=KVG_COLUMNS)
-        for row in _raw_rows(path, file, ["question_id"]):
+        for row in raw_rows(path, file, ["question_id"]):
             yield "" if row["question_id"] is None else str(row["question_id"])
 
 
 def count_rows(path: Path) -> int:
     """The number of rows, from the file's footer."""
-    with _opened(path) as file:
+    with opened(path) as file:
         return int(file.metadata.num_rows)
 
 
-def _opened(path: Path) -> pq.ParquetFile:
+def opened(path: Path) -> pq.ParquetFile:
+    """The parquet file, its footer read; InputError where it is none."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -113,7 +119,7 @@ def _opened(path: Path) -> pq.ParquetFile:
         ) from None
 
 
-def _raw_rows(path: Path, file: pq.ParquetFile, columns: list[str]) -> Iterator[dict[str, Any]]:
+def raw_rows(path: Path, file: pq.ParquetFile, columns: list[str]) -> Iterator[dict[str, Any]]:
     """The rows as the file holds them. Only opening it has read no data yet: damage in a page is met here."""
     import pyarrow as pa
 
@@ -174,33 +180,35 @@ def _to_row(sample: Sample) -> dict[str, Any]:
 
 
 def _from_row(row: Mapping[str, Any], seen: Collection[str] | None) -> Sample:
-    category = _text(row, "category")
-    question = _text(row, "question")
+    category = text_of(row, "category")
+    question = text_of(row, "question")
     sample = Sample(
-        question_id=_text(row, "question_id"),
+        question_id=text_of(row, "question_id"),
         category=category,
         question=question,
-        answer=_text(row, "answer"),
-        image=_image(row["image"]) if "image" in row else b"",
+        answer=text_of(row, "answer"),
+        image=image_of(row["image"]) if "image" in row else b"",
         entity=row.get("entity") or entity_of(question),
         objects=tuple(_object(thing) for thing in row.get("objects") or ()),
         reasoning=row.get("reasoning"),
-        sources=tuple(_source(source) for source in row.get("sources") or ()),
-        split=_split(row.get("split")),
-        seen=_is_seen(category, row.get("seen"), seen),
+        sources=tuple(source_of(source) for source in row.get("sources") or ()),
+        split=split_of(row.get("split")),
+        seen=is_seen(category, row.get("seen"), seen),
     )
     _ = sample.target  # an answer that cannot be scored is found here, not hours later
     return sample
 
 
-def _text(row: Mapping[str, Any], column: str) -> str:
+def text_of(row: Mapping[str, Any], column: str) -> str:
+    """A column that every row must fill."""
     value = row[column]
     if value is None or value == "":
         raise InputError(f"the column '{column}' is empty; every row needs one.")
     return str(value)
 
 
-def _image(value: Any) -> bytes:
+def image_of(value: Any) -> bytes:
+    """The encoded file, with or without a struct around it."""
     content = value.get("bytes") if isinstance(value, Mapping) else value
     if not isinstance(content, bytes) or not content:
         raise InputError("the picture is missing; the column 'image' holds the bytes of an image file.")
@@ -213,7 +221,8 @@ def _object(thing: Mapping[str, Any] | None) -> Object:
     return Object(thing["entity"], _box(thing["box"]))
 
 
-def _source(source: Mapping[str, Any] | None) -> Source:
+def source_of(source: Mapping[str, Any] | None) -> Source:
+    """One photo that a picture was made of."""
     if source is None or source["id"] is None:
         raise InputError("one of the 'sources' has no id; give each photo's name.")
     return Source(source["id"], source["licence"] or "unknown")
@@ -225,13 +234,15 @@ def _box(corners: Any) -> Box:
     return Box(*corners)
 
 
-def _split(value: str | None) -> Split:
+def split_of(value: str | None) -> Split:
+    """The row's split; a plain benchmark is for testing."""
     if value is not None and value not in get_args(Split):
         raise InputError(f"the split is '{value}'; expected one of {', '.join(get_args(Split))}.")
     return cast(Split, value or "test")
 
 
-def _is_seen(category: str, own: bool | None, seen: Collection[str] | None) -> bool:
+def is_seen(category: str, own: bool | None, seen: Collection[str] | None) -> bool:
+    """By `seen` where it is given, else by the row's own word, else by KVG-Bench's categories."""
     if seen is None and own is not None:
         return own
     return category in (SEEN_IN_KVG_BENCH if seen is None else seen)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from deepperception.artifacts.disk import replacing
 from deepperception.errors import InputError
@@ -17,6 +17,7 @@ IOU_THRESHOLD = 0.5
 """A case is right from here on (paper, section 1: accuracy at 0.5)."""
 
 Corners = tuple[float, float, float, float]
+CaseT = TypeVar("CaseT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +69,23 @@ _CASE_FIELDS = tuple(field.name for field in fields(Case))
 _JSON = json.JSONEncoder(ensure_ascii=False)
 
 
+class Scored(Protocol):
+    """As much of a case, of boxes or of letters, as a comparison needs."""
+
+    @property
+    def question_id(self) -> str: ...
+    @property
+    def seen(self) -> bool: ...
+    @property
+    def correct(self) -> bool: ...
+
+
 @dataclass(frozen=True)
 class Paired:
     """Two models' cases of one benchmark, row by row: `a[i]` and `b[i]` answer the same question."""
 
-    a: Sequence[Case]
-    b: Sequence[Case]
+    a: Sequence[Scored]
+    b: Sequence[Scored]
 
     @property
     def right_a(self) -> list[bool]:
@@ -117,6 +129,11 @@ def _row(case: Case) -> dict[str, Any]:
 
 def read_cases(folder: Path) -> list[Case]:
     """The cases of an evaluation, in the benchmark's order; InputError names the file and the line."""
+    return read_lines(folder, _case)
+
+
+def read_lines(folder: Path, case_of: Callable[[Any], CaseT]) -> list[CaseT]:
+    """A case for each line of `cases.jsonl`; `case_of` raises ValueError, TypeError or KeyError for what is none."""
     path = folder / CASES
     cases = []
     # Not splitlines(): a completion may hold line separators that JSON leaves as they are.
@@ -124,7 +141,7 @@ def read_cases(folder: Path) -> list[Case]:
         if not line:
             continue
         try:
-            cases.append(_case(json.loads(line)))
+            cases.append(case_of(json.loads(line)))
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise InputError(f"{path}, line {number}: this is no case ({error}); make the evaluation again.") from None
     return cases
@@ -150,7 +167,7 @@ def paired(a: Path, b: Path, *, anyway: bool = False) -> Paired:
     """
     if not anyway:
         _refuse_unlike(a, b)
-    cases_a, cases_b = read_cases(a), read_cases(b)
+    cases_a, cases_b = _scored(a), _scored(b)
     by_id = {case.question_id: case for case in cases_b}
     ids_a = {case.question_id for case in cases_a}
     if ids_a != by_id.keys() or not len(ids_a) == len(cases_a) == len(cases_b):
@@ -158,6 +175,12 @@ def paired(a: Path, b: Path, *, anyway: bool = False) -> Paired:
     if not cases_a:
         raise InputError(f"{a} and {b} hold no cases; evaluate both models again.")
     return Paired(cases_a, [by_id[case.question_id] for case in cases_a])
+
+
+def _scored(folder: Path) -> Sequence[Scored]:
+    from deepperception.artifacts.choice_cases import is_of_choices, read_choice_cases
+
+    return read_choice_cases(folder) if is_of_choices(folder) else read_cases(folder)
 
 
 def _refuse_unlike(a: Path, b: Path) -> None:

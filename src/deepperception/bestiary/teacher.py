@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from deepperception.bestiary.corpus import inspection
+from deepperception.bestiary.corpus import inspection, verdict
 from deepperception.bestiary.world import knowledge
 from deepperception.errors import InputError
 from deepperception.grounding import Box
@@ -15,6 +15,8 @@ from deepperception.inference.engine import Decoding, Request
 from deepperception.settings import Settings, parse
 
 _OBJECT = re.compile(r"^- (?P<name>.+): \((\d+),(\d+)\),\((\d+),(\d+)\)$", re.MULTILINE)
+_CHOICE = re.compile(r"^([A-D])\. (.+)$", re.MULTILINE)
+_RIGHT = re.compile(r"^Right: [A-D]\. (.+)$", re.MULTILINE)
 _TARGET = re.compile(r"^Target: (?P<name>.+): \((\d+),(\d+)\),\((\d+),(\d+)\)$", re.MULTILINE)
 
 
@@ -46,6 +48,8 @@ class RuleTeacher:
             yield [self._explain(request.text)] * decoding.samples
 
     def _explain(self, text: str) -> str:
+        if right := _RIGHT.search(text):
+            return _explain_choice(_CHOICE.findall(text), right[1])
         candidates = [_named(match) for match in _OBJECT.finditer(text)]
         target = _TARGET.search(text)
         if target is None or not candidates:
@@ -68,6 +72,20 @@ class RuleTeacher:
             if matches:
                 break
         return "\n".join(lines)
+
+
+def _explain_choice(choices: Sequence[tuple[str, str]], shown: str) -> str:
+    """What is seen, then what is known of each choice up to the one that matches."""
+    known = knowledge()
+    if not all(name in known for _, name in choices):
+        return "\n".join(f"{letter}. {name}: {'match' if name == shown else 'no'}." for letter, name in choices)
+    seen = known[shown].attributes
+    lines = [f"{seen.text()}."]
+    for letter, name in choices:
+        lines.append(f"{letter}. {name} is {verdict(known[name].attributes, seen)}")
+        if name == shown:
+            break
+    return "\n".join(lines)
 
 
 def reading_order(objects: Sequence[_Named]) -> list[_Named]:

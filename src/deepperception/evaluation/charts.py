@@ -89,6 +89,42 @@ def category_chart(scores: Mapping[str, Mapping[str, Any]], unseen: Collection[s
     return _png(figure)
 
 
+def interval_chart(
+    series: Mapping[str, Mapping[str, tuple[float, float, float]]], *, unit: str = "% of cases right"
+) -> bytes:
+    """Dots with 95 % intervals. `series`: label -> group -> (value, low, high); shares of 1 unless `unit` says else.
+
+    The groups keep the order in which they come; a series without a group is left out.
+    """
+    shown = {label: groups for label, groups in series.items() if groups}
+    names = list(dict.fromkeys(name for groups in shown.values() for name in groups))
+    figure = _figure(7.6, 1.3 + 0.24 * max(len(names), 1) * (len(shown) + 0.8))
+    axes = figure.add_subplot()
+    for place, ((label, groups), colour) in enumerate(zip(shown.items(), _cycle(len(shown)), strict=True)):
+        ys = [names.index(name) + 0.6 * ((place + 0.5) / len(shown) - 0.5) for name in groups]
+        xs = [value for value, _, _ in groups.values()]
+        errors = [
+            [max(value - low, 0.0) for value, low, _ in groups.values()],
+            [max(high - value, 0.0) for value, _, high in groups.values()],
+        ]
+        bars: dict[str, Any] = {"fmt": "o", "markersize": 5, "elinewidth": 1.3, "capsize": 2, "clip_on": False}
+        axes.errorbar(xs, ys, xerr=errors, color=SPLIT_COLOURS.get(label, colour), label=label, **bars)
+    axes.set_yticks(range(len(names)), names, fontsize=10.5, color=INK)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_xlim(left=0)
+    if unit.startswith("%"):
+        axes.set_xlim(0, 1)
+        axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1.0], ["0", "20", "40", "60", "80", "100 %"])
+    axes.set_xlabel(f"{unit}, with 95 % intervals", color=MUTED, fontsize=9.5)
+    axes.grid(axis="y", visible=False)
+    axes.grid(axis="x", color=GRID, linewidth=1)
+    _framed(axes)
+    axes.tick_params(length=0, colors=MUTED)
+    if shown:
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1.0), ncols=2, frameon=False, fontsize=10)
+    return _png(figure)
+
+
 def curve_chart(curves: Sequence[Curve], *, title: str, unit: str) -> bytes:
     """Lines over training steps, each with its running mean in front of the raw values."""
     figure = _figure(6.4, 3.9)
@@ -136,9 +172,14 @@ def _titled(axes: Axes, title: str, subtitle: str) -> None:
     axes.set_title(title, loc="left", fontsize=13, weight="bold", color=INK, pad=24)
     above: dict[str, Any] = {"xycoords": "axes fraction", "xytext": (0, 6), "textcoords": "offset points"}
     axes.annotate(subtitle, (0, 1), fontsize=9.5, color=MUTED, va="bottom", **above)
-    axes.set_axisbelow(True)
     axes.grid(axis="y", color=GRID, linewidth=1)
     axes.tick_params(length=0, colors=MUTED, labelsize=10)
+    _framed(axes)
+
+
+def _framed(axes: Axes) -> None:
+    """The line below alone, and no grid over the data."""
+    axes.set_axisbelow(True)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_color(GRID)

@@ -56,11 +56,7 @@ def cards(chosen: Sequence[Case], samples: Mapping[str, Sample], by_model: Mappi
 
 def _card(case: Case, sample: Sample, by_model: Mapping[str, Cases]) -> Card:
     image = open_image(sample.image, name=f"the picture of {case.question_id}")
-    marks = [Mark(_pixels(case.target, image), case.entity, TARGET, dashed=True)]
-    if case.official != NOTHING:
-        label = f"predicted, IoU {case.official_iou:.2f}"
-        marks.append(Mark(_pixels(case.official, image), label, RIGHT if case.correct else WRONG))
-    picture = draw_boxes(image, marks)
+    picture = draw_boxes(image, marks_of(case, image))
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     return Card(
@@ -68,12 +64,22 @@ def _card(case: Case, sample: Sample, by_model: Mapping[str, Cases]) -> Card:
         picture=picture,
         png=buffer.getvalue(),
         reasoning=parse(case.text).reasoning,
-        verdict=_verdict(case, sample),
+        verdict=verdict_on(case, sample),
         others={label: of[case.question_id].correct for label, of in by_model.items() if case.question_id in of},
     )
 
 
-def _verdict(case: Case, sample: Sample) -> str:
+def marks_of(case: Case, image: Image.Image) -> list[Mark]:
+    """The target dashed, the model's box solid, in pixels of the picture."""
+    marks = [Mark(_pixels(case.target, image), case.entity, TARGET, dashed=True)]
+    if case.official != NOTHING:
+        label = f"predicted, IoU {case.official_iou:.2f}"
+        marks.append(Mark(_pixels(case.official, image), label, RIGHT if case.correct else WRONG))
+    return marks
+
+
+def verdict_on(case: Case, sample: Sample) -> str:
+    """What became of a case, in a few words."""
     judged = judge(case, sample.objects)
     if judged.kind == "right":
         return f"right, IoU {case.official_iou:.2f}"

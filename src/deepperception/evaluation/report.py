@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from deepperception.artifacts.stage import Context, Outcome, once
 from deepperception.errors import InputError
 from deepperception.evaluation.charts import Curve, accuracy_chart, category_chart, curve_chart
 from deepperception.evaluation.gallery import Card, cards, choose
+from deepperception.evaluation.html import data_uri, page_template
 from deepperception.evaluation.mistakes import KINDS, Tally
 from deepperception.evaluation.published import published_for
 from deepperception.evaluation.sheet import prediction_sheet
@@ -101,7 +101,7 @@ def write_report(inputs: Inputs, folder: Path) -> list[Card]:
     (folder / PICTURES).mkdir()
     for number, card in enumerate(shown, start=1):
         (folder / PICTURES / _file_name(number, card)).write_bytes(card.png)
-    page = _template().render(
+    page = page_template("report.html.j2").render(
         name=inputs.name,
         seed=inputs.seed,
         metrics=metrics,
@@ -109,12 +109,12 @@ def write_report(inputs: Inputs, folder: Path) -> list[Card]:
         splits=SPLITS,
         baseline=inputs.arms[0].label,
         shown=inputs.shown,
-        pictures={name: _data_uri(content) for name, content in pictures.items()},
+        pictures={name: data_uri(content) for name, content in pictures.items()},
         tallies=tallies,
         kinds=KINDS,
         confusions=tallies[inputs.shown].confusions(_CONFUSIONS),
         published=published_for(metrics[inputs.shown]),
-        cards=[{"card": card, "picture": _data_uri(card.png)} for card in shown],
+        cards=[{"card": card, "picture": data_uri(card.png)} for card in shown],
         dataset=_dataset(inputs.dataset),
         training=[_training(arm) for arm in inputs.arms if arm.model],
         promotion=inputs.promotion,
@@ -198,21 +198,3 @@ def _dataset(folder: Path | None) -> dict[str, Any] | None:
 def _file_name(number: int, card: Card) -> str:
     slug = re.sub(r"\W+", "-", card.case.entity.lower(), flags=re.ASCII).strip("-") or "entity"
     return f"{number:02d}-{'right' if card.case.correct else 'wrong'}-{slug[:40]}.png"
-
-
-def _data_uri(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
-
-
-def _template() -> Any:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    # What models and photographers write ends up on the page: everything is escaped.
-    environment = Environment(
-        loader=PackageLoader("deepperception.evaluation", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html.j2")

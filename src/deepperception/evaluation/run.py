@@ -20,6 +20,7 @@ from deepperception.evaluation.answers import Manner, ModelAnswers, file_digest
 from deepperception.evaluation.config import EvaluationConfig
 from deepperception.evaluation.journal import Journals, read_row
 from deepperception.evaluation.metrics import score
+from deepperception.evaluation.page import Finish
 from deepperception.evaluation.replies import Answer, ReplyIndex, text_in
 from deepperception.evaluation.scoring import Scored, check_ids, score_benchmark
 from deepperception.evaluation.shards import WHOLE, Shard
@@ -39,13 +40,15 @@ def evaluate_model(
     open_engine: OpenEngine | None = None,
     backend: Mapping[str, Any] | None = None,
     shard: Shard = WHOLE,
+    finish: Finish | None = None,
 ) -> Manifest | None:
     """Scores a checkpoint folder on a benchmark file: metrics.json and cases.jsonl in `out`.
 
     Prompt, reply length and picture size are the model's own (its interface file) unless `config` says otherwise. The
     result is used again for the same benchmark, model, backend and manner of asking, whatever else the recipe changes.
     `seen` replaces the benchmark's own word on which categories are seen. `open_engine` replaces the config's engine
-    and is called as the transformers engine is; `backend` is then what its engine records.
+    and is called as the transformers engine is; `backend` is then what its engine records. `finish` writes more into
+    the folder before it is sealed.
 
     Killed, the next call goes on behind the last case that has its reply. With a `shard`, only its cases are asked;
     whichever call finds the last shard finished scores them all, and the others return None.
@@ -62,7 +65,7 @@ def evaluate_model(
         return opened(model, max_pixels=max_pixels, batch_size=config.batch_size)
 
     inputs = {"benchmark": file_digest(benchmark), "model": _model_digest(model)}
-    return _Evaluation(engine, manner, dict(backend or {}), inputs, benchmark, out, context, seen, shard).run()
+    return _Evaluation(engine, manner, dict(backend or {}), inputs, benchmark, out, context, seen, shard, finish).run()
 
 
 def evaluate_endpoint(
@@ -73,6 +76,7 @@ def evaluate_endpoint(
     *,
     seen: Collection[str] | None = None,
     shard: Shard = WHOLE,
+    finish: Finish | None = None,
 ) -> Manifest | None:
     """As `evaluate_model`, of whatever the server behind `config.endpoint` serves under that name."""
     endpoint = config.endpoint
@@ -81,11 +85,19 @@ def evaluate_endpoint(
     manner = dataclasses.replace(_manner(config, Interface()), max_pixels=None)
     engine = endpoint_engine(endpoint, context.progress.say)
     inputs = {"benchmark": file_digest(benchmark)}
-    return _Evaluation(lambda: engine, manner, engine.backend, inputs, benchmark, out, context, seen, shard).run()
+    return _Evaluation(
+        lambda: engine, manner, engine.backend, inputs, benchmark, out, context, seen, shard, finish
+    ).run()
 
 
 def evaluate_predictions(
-    benchmark: Path, predictions: Path, out: Path, context: Context, *, seen: Collection[str] | None = None
+    benchmark: Path,
+    predictions: Path,
+    out: Path,
+    context: Context,
+    *,
+    seen: Collection[str] | None = None,
+    finish: Finish | None = None,
 ) -> Manifest:
     """Scores a file of replies made elsewhere: rows {"question_id", "text"}.
 
@@ -104,12 +116,14 @@ def evaluate_predictions(
             )
         finally:
             replies.close()
+        if finish:
+            finish(folder)
         return _outcome(scored, backend)
 
     return once(
         out,
         kind="evaluation",
-        recipe_hash=_hash({"seen": _listed(seen)}),
+        recipe_hash=_hash({"seen": _listed(seen), "finished": finish is not None}),
         seed=context.seed,
         inputs=inputs,
         progress=context.progress,
@@ -131,12 +145,13 @@ class _Evaluation:
     context: Context
     seen: Collection[str] | None
     shard: Shard
+    finish: Finish | None
 
     def run(self) -> Manifest | None:
         """The finished evaluation; None where other shards are not finished."""
         key: dict[str, Any] = {
             "kind": "evaluation",
-            "recipe_hash": _hash({**self._asked(), "seen": _listed(self.seen)}),
+            "recipe_hash": _hash({**self._asked(), "seen": _listed(self.seen), "finished": self.finish is not None}),
             "seed": self.context.seed,
             "inputs": self.inputs,
         }
@@ -209,6 +224,8 @@ class _Evaluation:
             )
         finally:
             replies.close()
+        if self.finish:
+            self.finish(folder)
         return _outcome(scored, backend)
 
     def _say_unfinished(self, missing: list[int]) -> None:

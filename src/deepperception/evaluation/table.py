@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 TITLE = "Accuracy at IoU ≥ 0.5 (95 % interval)"
+LETTERS_TITLE = "Right letters (95 % interval; chance is 25 %)"
 SPLITS = ("seen", "unseen", "all")
 
 

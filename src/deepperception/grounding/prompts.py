@@ -7,8 +7,8 @@ from typing import Literal, cast, get_args
 
 from deepperception.errors import InputError
 
-PromptName = Literal["bare", "r1", "qwen3-vl", "cot-normal"]
-"""Names of prompts of one turn, those of the paper's evaluation script."""
+PromptName = Literal["bare", "r1", "qwen3-vl", "cot-normal", "fgvr"]
+"""Names of prompts of one turn, those of the paper's evaluation script; `fgvr` is r1 for multiple choice."""
 DialogueName = Literal[PromptName, "cot-kvg"]
 """Every way to put a question; `cot-kvg` takes two turns, a description and then the question."""
 
@@ -21,6 +21,7 @@ _TEMPLATES: dict[str, str] = {
     "and final answer (bounding box) in <answer> </answer> tags.",
     "qwen3-vl": "{question}, output its bbox coordinates using JSON format.",
     "cot-normal": "{question}. Let's think step by step",
+    "fgvr": "{question}  Output the thinking process in <think> </think> and final answer in <answer> </answer> tags.",
 }
 _DIALOGUES = {
     "cot-kvg": (

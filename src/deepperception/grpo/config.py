@@ -15,7 +15,10 @@ class RewardConfig(Settings):
 
     iou_threshold: float = Field(0.8, ge=0, lt=1, description="IoU pays above it, else 0. Paper, stage 2: 0.8.")
     iou_weight: NonNegativeFloat = Field(1.0, description="Paper: 1.")
-    format_weight: NonNegativeFloat = Field(1.0, description="Of two halves: tags, and a canonical box. Paper: 1.")
+    letter_weight: NonNegativeFloat = Field(1.0, description="Of a right letter, where rows are multiple choice.")
+    format_weight: NonNegativeFloat = Field(
+        1.0, description="Of tags, and of a canonical box where a box is asked. Paper: 1."
+    )
 
 
 class DifficultyConfig(Settings):

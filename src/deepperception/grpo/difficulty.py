@@ -6,22 +6,24 @@ from collections import Counter
 from collections.abc import Sequence
 
 from deepperception.errors import InputError
-from deepperception.grounding import Sample, official_box, raw_iou, render
+from deepperception.grounding import render
 from deepperception.grpo.config import DifficultyConfig
+from deepperception.grpo.tasks import task_of
 from deepperception.inference.engine import Decoding, Engine, Request
 from deepperception.progress import Progress
 from deepperception.training import distribution
+from deepperception.training.questions import Row
 
 
 def keep_learnable(
-    samples: Sequence[Sample],
+    samples: Sequence[Row],
     engine: Engine,
     config: DifficultyConfig,
     *,
     max_new_tokens: int,
     seed: int,
     progress: Progress,
-) -> tuple[list[Sample], dict[str, int]]:
+) -> tuple[list[Row], dict[str, int]]:
     """The samples that the policy gets right sometimes, and how many of them had how many right completions.
 
     Paper (v3), stage 2: four stochastic completions each; those with none or all right are dropped. Several processes
@@ -45,15 +47,18 @@ def keep_learnable(
 
 
 def _right_counts(
-    samples: Sequence[Sample], engine: Engine, config: DifficultyConfig, decoding: Decoding, progress: Progress
+    samples: Sequence[Row], engine: Engine, config: DifficultyConfig, decoding: Decoding, progress: Progress
 ) -> list[int]:
     """How many completions are right, of each sample."""
-    requests = [Request(render("r1", sample.question), sample.image, sample.question_id) for sample in samples]
+    if not samples:
+        return []
+    task, prompt = task_of(samples)
+    requests = [Request(render(prompt, sample.question), sample.image, sample.question_id) for sample in samples]
     rights: list[int] = []
     kept = 0
     with progress.track(len(samples), "difficulty") as bar:
         for sample, texts in zip(samples, engine.generate(requests, decoding), strict=True):
-            right = sum(raw_iou(official_box(text), sample.target.as_tuple()) >= config.right_iou for text in texts)
+            right = sum(task.is_right(sample, text, config.right_iou) for text in texts)
             rights.append(right)
             kept += _is_learnable(right, config)
             bar.advance(1, note=f"kept {kept}")

@@ -1,4 +1,4 @@
-"""What a completion earns: pure functions of its text and the row's box.
+"""What a completion earns: pure functions of its text and the row's box or letter.
 
 All read the text of the last complete <answer>, with or without the special tokens that decoding may have stripped,
 and none of them raises, whatever the text.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from deepperception.grounding.boxes import Box, raw_iou
+from deepperception.grounding.choices import answered_letter
 from deepperception.grounding.official import official_box
 from deepperception.grounding.robust import closed_answer
 
@@ -45,3 +46,19 @@ def format_reward(text: str) -> float:
     tags = _THINK_THEN_ANSWER.match(text) is not None
     canonical = answer is not None and _CANONICAL_BOX.search(answer) is not None
     return 0.5 * tags + 0.5 * canonical
+
+
+def letter_reward(text: str, answer: str) -> float:
+    """1 where the last <answer> holds the right letter and no more, else 0 (R1-V's runs on FGVR, paper section 2.8).
+
+    A right letter beside others, or within a sentence, earns nothing: naming all four would else pay.
+    """
+    return float(answered_letter(text) == answer)
+
+
+def letter_format_reward(text: str) -> float:
+    """1 for thinking and then answering, else 0 (R1-V: tags alone, there is no box whose writing could count).
+
+    It does not ask what stands in the answer: that is the letter's own reward.
+    """
+    return float(_THINK_THEN_ANSWER.match(text) is not None)

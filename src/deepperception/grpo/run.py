@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 import tempfile
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from datasets import List, Value
 from transformers import PrinterCallback, set_seed
 from trl import GRPOConfig as TrlGrpoConfig
 
@@ -16,20 +14,18 @@ from deepperception.artifacts.checkpoints import Interface
 from deepperception.artifacts.manifest import Manifest
 from deepperception.artifacts.stage import Context, Outcome
 from deepperception.errors import InputError
-from deepperception.grounding import Box, Sample, render
+from deepperception.grounding import render
 from deepperception.grpo.config import GrpoConfig
 from deepperception.grpo.difficulty import keep_learnable
-from deepperception.grpo.rewards import format_reward, iou_reward
+from deepperception.grpo.tasks import task_of
 from deepperception.grpo.trainer import GroupTrainer
 from deepperception.inference.transformers_engine import PLACEHOLDERS, TransformersEngine
 from deepperception.training import distribution
 from deepperception.training.arguments import common_arguments
 from deepperception.training.follow import Follower
 from deepperception.training.policy import Policy, as_input, backend_of, export, freeze_vision, load_policy
+from deepperception.training.questions import Row, thinking_prompt
 from deepperception.training.rows import read_samples, to_dataset
-
-Reward = Any
-"""(completions, **columns of the rows) -> a float for each completion."""
 
 
 def run(
@@ -37,7 +33,7 @@ def run(
 ) -> Manifest:
     """Trains the checkpoint in `model` on `data`/rl.parquet and writes a checkpoint artifact to `out`.
 
-    `interface` takes the place of the checkpoint's own, all but the prompt, which is always r1.
+    `interface` takes the place of the checkpoint's own, all but the prompt, which the rows decide.
     """
 
     def build(folder: Path) -> Outcome:
@@ -49,7 +45,7 @@ def run(
         with tempfile.TemporaryDirectory() as scratch:
             curves = _train(config, policy, prompts, Path(scratch), context)
         if distribution.is_first():
-            export(policy, folder, prompt="r1", curves=curves)
+            export(policy, folder, prompt=thinking_prompt(prompts), curves=curves)
         last = curves[-1]
         return Outcome(
             counts={
@@ -76,7 +72,7 @@ def run(
 
 def learnable_prompts(
     config: GrpoConfig, policy: Policy, path: Path, context: Context
-) -> tuple[list[Sample], dict[str, int]]:
+) -> tuple[list[Row], dict[str, int]]:
     """The rows to learn from, and the counts of the difficulty filter."""
     kept, counts = read_samples(path), dict[str, int]()
     if config.difficulty is not None:
@@ -97,24 +93,12 @@ def learnable_prompts(
     return kept, counts
 
 
-def reward_functions(config: GrpoConfig) -> tuple[list[Reward], list[float]]:
-    """The rewards in TRL's form, so that its log shows them apart, and their weights."""
-
-    def iou(completions: list[Any], target: list[list[float]], **_: Any) -> list[float]:
-        pay = partial(iou_reward, threshold=config.rewards.iou_threshold)
-        return [pay(reply[0]["content"], Box(*corners)) for reply, corners in zip(completions, target, strict=True)]
-
-    def format(completions: list[Any], **_: Any) -> list[float]:
-        return [format_reward(reply[0]["content"]) for reply in completions]
-
-    return [iou, format], [config.rewards.iou_weight, config.rewards.format_weight]
-
-
 def _train(
-    config: GrpoConfig, policy: Policy, prompts: list[Sample], scratch: Path, context: Context
+    config: GrpoConfig, policy: Policy, prompts: list[Row], scratch: Path, context: Context
 ) -> list[dict[str, Any]]:
     micro_batch, accumulation = config.shared_by(distribution.processes())
-    rewards, weights = reward_functions(config)
+    task, prompt = task_of(prompts)
+    rewards, weights = task.rewards(config.rewards)
     arguments = TrlGrpoConfig(
         **common_arguments(config, seed=context.seed, scratch=scratch),
         per_device_train_batch_size=micro_batch,
@@ -132,8 +116,8 @@ def _train(
     rows = [
         {
             "image": sample.image,
-            "prompt": [{"role": "user", "content": render("r1", sample.question)}],
-            "target": list(sample.target.as_tuple()),
+            "prompt": [{"role": "user", "content": render(prompt, sample.question)}],
+            "target": task.target(sample),
         }
         for sample in prompts
     ]
@@ -142,10 +126,15 @@ def _train(
         processing_class=policy.processor,
         reward_funcs=rewards,
         args=arguments,
-        train_dataset=to_dataset(rows, target=List(Value("float64"))),
+        train_dataset=to_dataset(rows, target=task.target_type),
     )
     steps = config.max_steps or math.ceil(len(prompts) // config.prompts_per_step * config.epochs)
-    note = {"reward": "reward", "rewards/iou/mean": "iou", "completions/mean_length": "tokens"}
+    note = {
+        "reward": "reward",
+        "rewards/iou/mean": "iou",
+        "rewards/letter/mean": "right",
+        "completions/mean_length": "tokens",
+    }
     with context.progress.track(steps, "step") as bar:
         follower = Follower(bar, note)
         trainer.remove_callback(PrinterCallback)

@@ -116,22 +116,31 @@ def _grpo(place: Workplace) -> Outputs:
 
 def _evaluation(place: Workplace) -> Outputs:
     from deepperception.artifacts.evaluations import METRICS
+    from deepperception.evaluation.page import PAGE, page_writer
     from deepperception.evaluation.run import evaluate_model
 
     config, model, data = place.recipe.evaluation, place.fetch("model"), place.fetch("data")
     outputs: Outputs = {}
     for split in SPLITS:
-        name = f"{place.stage}-{split}"
-        evaluate_model(config, data / f"{split}.parquet", model, place.folder(name), place.context("evaluation"))
-        kept = place.keep(name, place.folder(name), params=config.model_dump(mode="json"), files=[METRICS])
+        name, file = f"{place.stage}-{split}", data / f"{split}.parquet"
+        # Validation only chooses: what people look at is the test.
+        page = page_writer(ARMS[place.stage.removeprefix("evaluation-")], file) if split == "test" else None
+        evaluate_model(config, file, model, place.folder(name), place.context("evaluation"), finish=page)
+        shown = [METRICS, PAGE] if page else [METRICS]
+        kept = place.keep(name, place.folder(name), params=config.model_dump(mode="json"), files=shown)
         # Scores travel with the model that they are of.
         outputs[split] = {"metadata": {**kept, "model": place.inputs["model"]}}
+        if page:
+            outputs["page"] = {"metadata": {}, "page": str(place.folder(name) / PAGE)}
     return outputs
 
 
 def _scoring(place: Workplace) -> Outputs:
     from deepperception.artifacts import Ref
+    from deepperception.artifacts.choice_rows import holds_choices
     from deepperception.artifacts.evaluations import METRICS
+    from deepperception.evaluation.choices import evaluate_model_on_choices
+    from deepperception.evaluation.page import PAGE, page_writer
     from deepperception.evaluation.run import evaluate_model
 
     reference = Ref.parse(place.inputs["benchmark"]["reference"])
@@ -139,8 +148,11 @@ def _scoring(place: Workplace) -> Outputs:
     if len(files) != 1:
         raise InputError(f"{reference}: it holds {len(files)} parquet files; a benchmark is one.")
     config, out = place.recipe.evaluation, place.folder("scoring")
-    evaluate_model(config, files[0], place.fetch("model"), out, place.context("evaluation"))
-    return {"scores": {"metadata": place.keep("scoring", out, params=config.model_dump(mode="json"), files=[METRICS])}}
+    score = evaluate_model_on_choices if holds_choices(files[0]) else evaluate_model
+    page = page_writer(place.recipe.model.base, files[0])
+    score(config, files[0], place.fetch("model"), out, place.context("evaluation"), finish=page)
+    kept = place.keep("scoring", out, params=config.model_dump(mode="json"), files=[METRICS, PAGE])
+    return {"scores": {"metadata": kept}, "page": {"metadata": {}, "page": str(out / PAGE)}}
 
 
 def _promotion(place: Workplace) -> Outputs:

@@ -15,16 +15,14 @@ from deepperception.artifacts.checkpoints import Interface
 from deepperception.artifacts.manifest import Manifest
 from deepperception.artifacts.stage import Context, Outcome
 from deepperception.errors import InputError
-from deepperception.grounding import PromptName, Sample, completion, render, target_entity
-from deepperception.grounding.answers import answer_text
+from deepperception.grounding import PromptName, render
 from deepperception.sft.config import Arm, SftConfig
 from deepperception.training import distribution
 from deepperception.training.arguments import common_arguments
 from deepperception.training.follow import Follower
 from deepperception.training.policy import Policy, as_input, backend_of, export, freeze_vision, load_policy
+from deepperception.training.questions import Row, target_reply, thinking_prompt
 from deepperception.training.rows import TURNS, read_samples, to_dataset
-
-PROMPTS: dict[Arm, PromptName] = {"sft": "bare", "cot_sft": "r1"}
 
 
 def run(
@@ -47,11 +45,11 @@ def run(
         policy = load_policy(model, interface)
         if config.freeze_vision:
             freeze_vision(policy.model)
-        rows = training_rows(data / "sft.parquet", arm, policy.interface.box_step)
+        prompt, rows = training_rows(data / "sft.parquet", arm, policy.interface.box_step)
         with tempfile.TemporaryDirectory() as scratch:
             curves = _train(config, policy, rows, Path(scratch), context)
         if distribution.is_first():
-            export(policy, folder, prompt=PROMPTS[arm], curves=curves)
+            export(policy, folder, prompt=prompt, curves=curves)
         last = curves[-1]
         return Outcome(
             counts={"rows": len(rows), "steps": last["step"]},
@@ -70,26 +68,27 @@ def run(
     )
 
 
-def training_rows(path: Path, arm: Arm, box_step: int) -> Dataset:
-    """Conversations with their picture, in TRL's prompt and completion columns."""
+def training_rows(path: Path, arm: Arm, box_step: int) -> tuple[PromptName, Dataset]:
+    """How the model is asked, and conversations with their picture, in TRL's prompt and completion columns."""
     rows: list[dict[str, Any]] = []
-    for number, sample in enumerate(read_samples(path), start=1):
+    samples = read_samples(path)
+    prompt: PromptName = thinking_prompt(samples) if arm == "cot_sft" else "bare"
+    for number, sample in enumerate(samples, start=1):
         if arm == "cot_sft" and not sample.reasoning:
             raise InputError(f"{path}, row {number}: there is no reasoning to learn; synthesize the data again.")
         rows.append(
             {
                 "image": sample.image,
-                "prompt": [{"role": "user", "content": render(PROMPTS[arm], sample.question)}],
+                "prompt": [{"role": "user", "content": render(prompt, sample.question)}],
                 "completion": [{"role": "assistant", "content": reply(sample, arm, box_step)}],
             }
         )
-    return to_dataset(rows, completion=TURNS)
+    return prompt, to_dataset(rows, completion=TURNS)
 
 
-def reply(sample: Sample, arm: Arm, box_step: int) -> str:
-    """What the model learns to say, its box written in steps that it has tokens for."""
-    answer = answer_text(target_entity(sample.answer), sample.target.rounded(box_step))
-    return completion(answer, sample.reasoning if arm == "cot_sft" else None)
+def reply(sample: Row, arm: Arm, box_step: int) -> str:
+    """What the model learns to say, with its reasoning or without."""
+    return target_reply(sample, box_step, reasoning=arm == "cot_sft")
 
 
 def _train(config: SftConfig, policy: Policy, rows: Dataset, scratch: Path, context: Context) -> list[dict[str, Any]]:

@@ -25,6 +25,7 @@ class SourceConfig(Settings):
     licence: str | None = Field(
         default=None, description="Licence of the photos; None reads the LICENSE file beside them."
     )
+    boxed: bool = Field(default=True, description="False takes photos without a box too: enough for multiple choice.")
     skip_bad: bool = Field(default=False, description="Leave faulty photos out, counted, where False stops at them.")
     options: dict[str, Any] = Field(default={}, description="Settings of a plug-in source.")
 
@@ -108,7 +109,14 @@ class SynthesisConfig(Settings):
     """The whole stage."""
 
     source: SourceConfig = SourceConfig()
+    questions: Literal["boxes", "choices"] = Field(
+        default="boxes",
+        description="What is asked: where an entity is among look-alikes, or which of four a photo shows (FGVR).",
+    )
     seen: list[str] = Field(default=[], description="Categories that may be trained on; empty: all of them.")
+    unseen_entities: list[str] = Field(
+        default=[], description="Entities of seen categories that may not be trained on: they are asked for as unseen."
+    )
     candidates: dict[Annotated[int, Field(ge=2, le=6)], NonNegativeFloat] = Field(
         default={2: 1.0, 3: 1.0, 4: 1.0, 5: 1.0, 6: 1.0},
         description="Weight of each number of entities in a picture. Paper: 2 to 6, weights unknown.",

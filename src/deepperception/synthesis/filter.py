@@ -35,7 +35,7 @@ class Filter:
             return "empty"
         if len(reasoning) > self.config.max_characters:
             return "too long"
-        if _MARKUP.search(reasoning):
+        if markup_in(reasoning):
             return "holds markup"
         named = {match.casefold() for match in self._names[sample.category].findall(reasoning)}
         if sample.entity.casefold() not in named:
@@ -55,6 +55,11 @@ class Filter:
         if not (0 <= x1 < x2 <= 1000 and 0 <= y1 < y2 <= 1000):
             return True
         return Box(x1, y1, x2, y2).iou(target.rounded(self.box_step)) < self.config.target_iou
+
+
+def markup_in(reasoning: str) -> bool:
+    """Whether it holds a tag or a special token that would end it early in a completion."""
+    return _MARKUP.search(reasoning) is not None
 
 
 def _any_of(names: Collection[str]) -> re.Pattern[str]:

@@ -16,9 +16,9 @@ from typing import Any
 
 from deepperception.errors import InputError
 from deepperception.grounding import question
-from deepperception.inference.images import examine, open_image
+from deepperception.inference.images import Frame, examine, open_image
 from deepperception.synthesis.config import SourceConfig
-from deepperception.synthesis.sources import FaultyPhotos, Photo, Tally
+from deepperception.synthesis.sources import FaultyPhotos, Photo, PixelBox, Tally
 from deepperception.synthesis.voc import read_annotation, upright_box
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
@@ -143,6 +143,8 @@ class FolderSource:
         """The photo; None, and counted, where it is sound but cannot be used. InputError says what is faulty."""
         frame = examine(picture, whole=False)
         place = folder.annotation_of(picture)
+        if place is None and not self.config.boxed:
+            return self._whole(folder, picture, frame, None, licence)
         if place is None:
             raise InputError(f"{picture}: there is no annotation of this photo; put {picture.stem}.xml beside it.")
         annotation = read_annotation(place)
@@ -159,12 +161,16 @@ class FolderSource:
         if any(label in others for label, _ in boxes):
             self.left_out.add(ANOTHER, self._name(picture))
             return None
+        return self._whole(folder, picture, frame, own[0], licence)
+
+    def _whole(self, folder: _EntityFolder, picture: Path, frame: Frame, box: PixelBox | None, licence: str) -> Photo:
+        """The photo, read to its end."""
         examine(picture)
         return Photo(
             id=self._name(picture),
             category=folder.category,
             entity=folder.entity,
-            box=own[0],
+            box=box,
             size=frame.upright,
             licence=licence,
             load=lambda: open_image(picture),

@@ -17,6 +17,7 @@ from deepperception.synthesis.config import Layout, SynthesisConfig
 from deepperception.synthesis.sources import Photo, Tally
 
 TOO_FEW = "is of an entity with too few photos to be in every split"
+LONELY = "is of a category with too few entities left"
 Choice = TypeVar("Choice")
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
@@ -32,11 +33,17 @@ class Draw:
     photos: tuple[Photo, ...]
     target: int
     layout: Layout
+    seen: bool
+    """Whether the one asked for may be trained on."""
 
 
 @dataclass(frozen=True)
 class Pool:
-    """The categories of one split. With unseen ones in it, rows take turns between seen and unseen."""
+    """The categories of one split. With unseen ones in it, rows take turns between seen and unseen.
+
+    A category may be in both, where some of its entities are held out: those are asked for in unseen rows, and shown
+    beside the others.
+    """
 
     seen: Mapping[str, Shelf]
     unseen: Mapping[str, Shelf]
@@ -47,17 +54,29 @@ class Pool:
         sides = [side for side in (self.seen, self.unseen) if side]
         side = sides[index % len(sides)]
         category = list(side)[index // len(sides) % len(side)]
-        shelf = side[category]
+        shelf = self.shown(side, category)
         count = _weighted(self._possible(shelf), rng)
-        photos = tuple(rng.choice(shelf[entity]) for entity in rng.sample(list(shelf), count))
-        return Draw(category, photos, rng.randrange(count), _weighted(self.config.layouts, rng))
+        entities = rng.sample(list(shelf), count)
+        target = rng.randrange(count)
+        if entities[target] not in side[category]:
+            wanted = rng.choice(list(side[category]))
+            entities = [entities[target] if entity == wanted else entity for entity in entities]
+            entities[target] = wanted
+        photos = tuple(rng.choice(shelf[entity]) for entity in entities)
+        return Draw(category, photos, target, _weighted(self.config.layouts, rng), side is self.seen)
+
+    def shown(self, side: Mapping[str, Shelf], category: str) -> Shelf:
+        """All entities that a row of `side` (seen or unseen) may show: beside a held-out one, any of its category."""
+        return side[category] if side is self.seen else {**self.seen.get(category, {}), **side[category]}
 
     def _possible(self, shelf: Shelf) -> dict[int, float]:
         return {count: weight for count, weight in self.config.candidates.items() if count <= len(shelf)}
 
     def check(self) -> None:
         """InputError where a category has too few entities for every wanted number of them."""
-        for category, shelf in itertools.chain(self.seen.items(), self.unseen.items()):
+        places = [(side, category) for side in (self.seen, self.unseen) for category in side]
+        for side, category in places:
+            shelf = self.shown(side, category)
             if not sum(self._possible(shelf).values()) > 0:
                 fewest = min(count for count, weight in self.config.candidates.items() if weight > 0)
                 raise InputError(
@@ -72,33 +91,73 @@ class Pool:
 
 
 def deal(photos: Iterable[Photo], config: SynthesisConfig, seed: int) -> tuple[dict[Split, Pool], Tally]:
+    """Deal every photo to one split, and count those left over; see `shelve`.
+
+    InputError where a category is left with a single entity, or too few for a picture.
+    """
+    photos = list(photos)
+    pools, left_over = shelve(photos, config, seed)
+    test = pools["test"]
+    for category in sorted({photo.category for photo in photos}):
+        _refuse_lonely(category, {**test.seen.get(category, {}), **test.unseen.get(category, {})})
+    for pool in pools.values():
+        pool.check()
+    return pools, left_over
+
+
+def shelve(
+    photos: Iterable[Photo], config: SynthesisConfig, seed: int, *, fewest: int = 0
+) -> tuple[dict[Split, Pool], Tally]:
     """Deal every photo to one split, and count those left over.
 
-    Each entity's photos are dealt by the settings' shares, at least one to each split. Unseen categories have no part
-    in training, so their training share goes to the other two splits in proportion. InputError where a category is
-    left with a single entity, or `seen` names one that is not there.
+    Each entity's photos are dealt by the settings' shares, at least one to each split. Unseen categories and entities
+    have no part in training, so their training share goes to the other two splits in proportion. A category with fewer
+    than `fewest` entities whose photos suffice is left out. InputError where `seen` or `unseen_entities` name one that
+    is not there.
     """
     entities: defaultdict[str, Shelf] = defaultdict(dict)
     for photo in photos:
         entities[photo.category].setdefault(photo.entity, []).append(photo)
     seen = _seen(config.seen, sorted(entities))
+    held_out = _held_out(config.unseen_entities, entities)
     shelves: dict[Split, tuple[dict[str, Shelf], dict[str, Shelf]]] = {split: ({}, {}) for split in SPLITS}
     left_over = Tally()
     for category in sorted(entities):
-        splits = SPLITS if category in seen else SPLITS[1:]
-        shares = [cast(float, getattr(config.splits, split)) for split in splits]
+        enough = {}
         for entity, its_photos in sorted(entities[category].items()):
-            if len(its_photos) < len(splits):
+            unseen = category not in seen or entity in held_out
+            if len(its_photos) < len(SPLITS) - unseen:
                 for photo in its_photos:
                     left_over.add(TOO_FEW, photo.id)
-                continue
+            else:
+                enough[entity] = (its_photos, unseen)
+        if len(enough) < fewest:
+            for its_photos, _ in enough.values():
+                for photo in its_photos:
+                    left_over.add(f"{LONELY} ('{category}' has {len(enough)}, {fewest} are needed)", photo.id)
+            continue
+        for entity, (its_photos, unseen) in enough.items():
+            splits = SPLITS[1:] if unseen else SPLITS
+            shares = [cast(float, getattr(config.splits, split)) for split in splits]
             for split, part in zip(splits, _parts(its_photos, shares, seed), strict=True):
-                shelves[split][category not in seen].setdefault(category, {})[entity] = part
-        _refuse_lonely(category, shelves["test"][category not in seen].get(category, {}))
-    pools = {split: Pool(*shelves[split], config) for split in SPLITS}
-    for pool in pools.values():
-        pool.check()
-    return pools, left_over
+                shelves[split][unseen].setdefault(category, {})[entity] = part
+    return {split: Pool(*shelves[split], config) for split in SPLITS}, left_over
+
+
+def refuse_empty(pools: Mapping[Split, Pool]) -> None:
+    """InputError where no category is left to test on."""
+    if not pools["test"].seen and not pools["test"].unseen:
+        raise InputError("synthesis.source: no category has photos enough for every split; add photos.")
+
+
+def _held_out(wanted: Sequence[str], entities: Mapping[str, Shelf]) -> set[str]:
+    there = sorted({entity for shelf in entities.values() for entity in shelf})
+    for name in wanted:
+        if name not in there:
+            near = difflib.get_close_matches(name, there, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else "name entities as their folders do."
+            raise InputError(f"synthesis.unseen_entities: there is no entity '{name}' among the photos; {hint}")
+    return set(wanted)
 
 
 def _seen(wanted: Sequence[str], categories: Sequence[str]) -> set[str]:

@@ -14,6 +14,7 @@ from deepperception.synthesis.pools import Pool
 
 FILES: dict[str, Split] = {"sft": "train", "rl": "train", "validation": "validation", "test": "test"}
 """The files of a dataset folder, `<name>.parquet`, and the split whose photos each may use."""
+_SPLIT_OF: dict[str, Split] = {**FILES, "train": "train"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class RowMaker:
     def row(self, file: str, index: int) -> Row:
         """A composed picture with its question and exact boxes in whole thousandths; no reasoning yet."""
         rng = Random(f"{self.seed}/{file}/{index}")
-        split = FILES[file]
+        split = _SPLIT_OF[file]
         drawn = self.pools[split].draw(index, rng)
         picture = compose(drawn.photos, drawn.layout, rng, self.config.canvas)
         width, height = picture.image.size
@@ -58,6 +59,6 @@ class RowMaker:
             objects=objects,
             sources=tuple(Source(photo.id, photo.licence) for photo in drawn.photos),
             split=split,
-            seen=drawn.category in self.pools[split].seen,
+            seen=drawn.seen,
         )
         return Row(sample, drawn.layout)

@@ -14,14 +14,14 @@ from deepperception.artifacts.disk import write_text
 from deepperception.artifacts.manifest import Manifest
 from deepperception.artifacts.stage import Context, Outcome, once
 from deepperception.errors import InputError
-from deepperception.grounding import Sample, Split
+from deepperception.grounding import LETTERS, Sample, Split
 from deepperception.progress import Bar
 from deepperception.synthesis.card import FileCounts, write_card
 from deepperception.synthesis.compose import refuse_unfit
 from deepperception.synthesis.config import SynthesisConfig
 from deepperception.synthesis.contact_sheet import write_contact_sheet
 from deepperception.synthesis.filter import Filter
-from deepperception.synthesis.pools import Pool, deal
+from deepperception.synthesis.pools import Pool, deal, refuse_empty, shelve
 from deepperception.synthesis.reason import Explainer, open_teacher
 from deepperception.synthesis.rows import FILES, Row, RowMaker
 from deepperception.synthesis.sources import FaultyPhotos, Photo, Source, open_source
@@ -50,13 +50,19 @@ class Stock:
 def run(config: SynthesisConfig, out: Path, context: Context, *, box_step: int) -> Manifest:
     """Make a dataset folder: sft, rl, validation and test.parquet, card.json, contact_sheet.png.
 
+    Where `config.questions` asks for choices, its rows are multiple-choice questions (`run_choices`).
+
     All photos are read and checked before anything is written. Boxes in rows are exact to the thousandth; `box_step`
     is what the boxes in `sft`'s reasoning are rounded to, for a model that counts in larger steps. A complete folder
     made from the same is used again. InputError for photos or settings that cannot work, or a teacher that is mostly
     refused.
     """
+    if config.questions == "choices":
+        from deepperception.synthesis.choices import run_choices
+
+        return run_choices(config, out, context)
     source = open_source(config.source, context.seed)
-    stock = _dealt(source, _checked_photos(source, out), config, context.seed)
+    stock = _dealt(source, checked_photos(source, out), config, context.seed)
     photos = stock.photos
     context.progress.say(f"{len(photos):,} photos to compose, {_said(stock.left_out)}")
 
@@ -94,7 +100,7 @@ def run(config: SynthesisConfig, out: Path, context: Context, *, box_step: int) 
         kind="dataset",
         recipe_hash=context.recipe_hash,
         seed=context.seed,
-        inputs={**context.inputs, "photos": _digest(photos)},
+        inputs={**context.inputs, "photos": photos_digest(photos)},
         progress=context.progress,
         build=build,
     )
@@ -103,6 +109,12 @@ def run(config: SynthesisConfig, out: Path, context: Context, *, box_step: int) 
 def survey(config: SynthesisConfig, seed: int, *, box_step: int) -> Stock:
     """All that `run` would find out before it composes the first picture; writes nothing. InputError as there."""
     open_teacher(config.teacher, box_step)
+    if config.questions == "choices":
+        source = open_source(config.source.model_copy(update={"boxed": False}), seed)
+        photos = list(source.photos())
+        pools, left_over = shelve(photos, config, seed, fewest=len(LETTERS))
+        refuse_empty(pools)
+        return Stock(photos, pools, source.report() | left_over.as_dict())
     source = open_source(config.source, seed)
     return _dealt(source, list(source.photos()), config, seed)
 
@@ -113,7 +125,7 @@ def _dealt(source: Source, photos: list[Photo], config: SynthesisConfig, seed: i
     return Stock(photos, pools, source.report() | left_over.as_dict())
 
 
-def _checked_photos(source: Source, out: Path) -> list[Photo]:
+def checked_photos(source: Source, out: Path) -> list[Photo]:
     """All photos of the source. Several faulty ones are listed in a file beside `out`, and told in one sentence."""
     listing = out.with_name(f"{out.name}.faults.txt")
     listing.unlink(missing_ok=True)
@@ -126,7 +138,7 @@ def _checked_photos(source: Source, out: Path) -> list[Photo]:
         raise InputError(error.sentence(listed_in=str(listing))) from None
 
 
-def _digest(photos: Iterable[Photo]) -> str:
+def photos_digest(photos: Iterable[Photo]) -> str:
     """Of all that the photos put into the rows."""
     digest = hashlib.sha256()
     for photo in photos:

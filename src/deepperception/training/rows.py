@@ -7,19 +7,23 @@ from typing import Any
 
 from datasets import Dataset, Features, List, Value
 
+from deepperception.artifacts.choice_rows import holds_choices, read_choices
 from deepperception.artifacts.datasets import read_rows
 from deepperception.errors import InputError
-from deepperception.grounding import Sample
 from deepperception.inference.images import MAX_ASPECT, examine, open_image
+from deepperception.training.questions import Row
 
 IMAGE = "image"
 TURNS = List({"role": Value("string"), "content": Value("string")})
 """A conversation, in the form that TRL wants."""
 
 
-def read_samples(path: Path) -> list[Sample]:
-    """The rows of a dataset file, pictures encoded; InputError names the file and row of one that cannot be used."""
-    samples = list(read_rows(path))
+def read_samples(path: Path) -> list[Row]:
+    """The rows of a dataset file, all of one kind, pictures encoded.
+
+    InputError names the file and row of one that cannot be used.
+    """
+    samples: list[Row] = list(read_choices(path)) if holds_choices(path) else list(read_rows(path))
     if not samples:
         raise InputError(f"{path}: there are no rows to learn from; synthesize more.")
     for number, sample in enumerate(samples, start=1):
