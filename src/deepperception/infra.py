@@ -23,6 +23,9 @@ class Docker(Settings):
 
     network: str = Field(default="none", description="The engine's network that steps join; none, or a name.")
     memory: str | None = Field(default=None, description="Of one step, as 8g; null: as much as there is.")
+    environment: dict[str, str] = Field(
+        default_factory=dict, description="Of every step; keys and passwords belong into the command's own environment."
+    )
 
 
 class Infra(Settings):
@@ -37,7 +40,7 @@ class Infra(Settings):
     tracking_uri: str = Field(description="MLflow's: sqlite:///PATH needs no server.")
     docker: Docker = Field(default=Docker(), description="For the runner docker.")
     experiment: str = Field(default="deepperception", min_length=1, description="MLflow's experiment.")
-    images: Images | None = Field(default=None, description="Of a cluster's pods.")
+    images: Images | None = Field(default=None, description="Of a cluster's pods, and of this machine's containers.")
     kubeflow: Kubeflow | None = Field(default=None, description="The cluster's pipelines.")
     pools: dict[str, Pool] = Field(default_factory=dict, description="Kinds of nodes, by name.")
     stages: dict[str, StagePlace] = Field(default_factory=dict, description="Which stage runs where.")
@@ -64,6 +67,8 @@ def load_infra(path_or_name: str | Path, out: Path | None = None) -> Infra:
 
 
 def _filled(value: Any, out: Path | None, where: str) -> Any:
+    if isinstance(value, dict):
+        return {key: _filled(inner, out, f"{where}.{key}") for key, inner in value.items()}
     if not isinstance(value, str) or _OUT not in value:
         return value
     if out is None:

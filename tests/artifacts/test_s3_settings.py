@@ -45,6 +45,22 @@ def test_an_infra_file_has_the_section(tmp_path: Path) -> None:
     assert load_infra(infra_file(tmp_path, None), tmp_path).s3 is None
 
 
+def test_the_cache_may_be_in_the_runs_folder(tmp_path: Path) -> None:
+    file = infra_file(tmp_path, {"endpoint": "http://minio:9000", "cache_dir": "{out}/cache"})
+    s3 = load_infra(file, tmp_path / "run").s3
+    assert s3 is not None and s3.cache_dir == tmp_path / "run" / "cache"
+    with pytest.raises(
+        InputError, match=r"s3\.cache_dir: the place depends on the run's folder; give it with --out DIR"
+    ):
+        load_infra(infra_without_out(file))
+
+
+def infra_without_out(file: Path) -> Path:
+    """The same file, whose other places depend on nothing."""
+    file.write_text(file.read_text().replace("'{out}/work'", "/work"))
+    return file
+
+
 @pytest.mark.parametrize(
     ("section", "message"),
     [

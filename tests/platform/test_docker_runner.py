@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from deepperception.artifacts import S3Settings
 from deepperception.errors import InfrastructureError
-from deepperception.infra import Infra, load_infra
+from deepperception.infra import Docker, Infra, load_infra
 from deepperception.platform import docker_runner
+from deepperception.platform.packages import pipeline
+from deepperception.platform.placement import in_image
 from deepperception.recipe import Recipe
 
 pytest.importorskip("docker", reason="the extra 'docker' is not installed")
@@ -39,6 +42,29 @@ def test_a_step_writes_to_the_runs_folder_and_reads_what_the_recipe_names(recipe
     ]
 
 
+def test_a_store_and_a_cache_elsewhere_are_written_to_and_a_certificate_is_read(
+    recipe: Recipe, docker_infra: Infra, tmp_path: Path
+) -> None:
+    authority = tmp_path / "ca.pem"
+    authority.touch()
+    s3 = S3Settings(endpoint="https://s3.example", ca_file=authority, cache_dir=tmp_path / "cache")
+    apart = docker_infra.model_copy(update={"store": f"file://{tmp_path}/a%20store", "s3": s3})
+    mounts = {mount["Target"]: mount.get("ReadOnly") for mount in arguments(recipe, apart)["mounts"]}  # type: ignore[attr-defined]
+    assert mounts[str(tmp_path / "a store")] == mounts[str(tmp_path / "cache")] is False
+    assert mounts[str(authority)] is True
+    assert (tmp_path / "a store").is_dir(), "the engine would make it root's"
+
+
+def test_a_cache_in_the_runs_own_folder_is_no_mount_of_its_own(recipe: Recipe, docker_infra: Infra) -> None:
+    out = docker_infra.work_dir.parent
+    s3 = S3Settings(endpoint="https://s3.example", cache_dir=out / "cache")
+    inside = docker_infra.model_copy(update={"store": "s3://models/store", "s3": s3})
+    assert [mount["Target"] for mount in arguments(recipe, inside)["mounts"]] == [  # type: ignore[attr-defined]
+        mount["Target"]
+        for mount in arguments(recipe, docker_infra)["mounts"]  # type: ignore[attr-defined]
+    ]
+
+
 def test_it_has_no_rights_and_no_network(recipe: Recipe, docker_infra: Infra) -> None:
     given = arguments(recipe, docker_infra)
     assert given["read_only"] is True
@@ -56,6 +82,22 @@ def test_of_the_environment_only_what_a_step_needs_goes_in(
     environment = arguments(recipe, docker_infra)["environment"]
     assert environment["AWS_ACCESS_KEY_ID"] == "models"  # type: ignore[index]
     assert not {"SOMEBODYS_PASSWORD", "MLFLOW_TRACKING_PASSWORD"} & set(environment)  # type: ignore[call-overload]
+
+
+def test_the_infra_file_sets_the_steps_environment_and_no_key(
+    recipe: Recipe, docker_infra: Infra, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "models")
+    given = Docker(environment={"TMPDIR": "/work", "AWS_ACCESS_KEY_ID": "of a file"})
+    environment = arguments(recipe, docker_infra.model_copy(update={"docker": given}))["environment"]
+    assert environment["TMPDIR"] == "/work"  # type: ignore[index]
+    assert environment["AWS_ACCESS_KEY_ID"] == "models"  # type: ignore[index]
+
+
+def test_the_infra_files_image_is_every_steps_image() -> None:
+    flow = in_image(pipeline("deepperception"), "registry/trainer@sha256:x")
+    executors = flow.pipeline_spec.deployment_spec["executors"]
+    assert {executors[name]["container"]["image"] for name in executors} == {"registry/trainer@sha256:x"}
 
 
 def test_steps_run_as_the_one_who_asks(recipe: Recipe, docker_infra: Infra, monkeypatch: pytest.MonkeyPatch) -> None:

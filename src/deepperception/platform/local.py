@@ -60,14 +60,18 @@ def _run_steps(recipe: Recipe, infra: Infra, out: Path, screen: Screen, log: Pat
     failure.unlink(missing_ok=True)
     references = out / "kfp"  # of past attempts; the artifacts themselves are in the work folder and the store
     shutil.rmtree(references, ignore_errors=True)
-    runner = local.SubprocessRunner(use_venv=False)
+    pipeline, runner = flow, local.SubprocessRunner(use_venv=False)
     if infra.runner == "docker":
-        runner = docker_runner.runner(recipe, infra, out.absolute(), references.absolute(), images.TRAINER)
+        from deepperception.platform.placement import in_image
+
+        image = infra.images.trainer if infra.images else images.TRAINER
+        runner = docker_runner.runner(recipe, infra, out.absolute(), references.absolute(), image)
+        pipeline = in_image(flow, image)
     local.init(runner, pipeline_root=str(references), workspace_root=str(references / "workspace"))
     with contextlib.redirect_stdout(screen), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # settings for clusters do nothing here, and the image may hold no Python
         try:
-            flow(recipe=recipe.to_json(), infra=infra.to_json(), seed=recipe.seed)
+            pipeline(recipe=recipe.to_json(), infra=infra.to_json(), seed=recipe.seed)
         except RuntimeError:  # all that KFP says of a step that failed
             raise steps.failure(infra.work_dir, log, screen.last_lines) from None
     # KFP takes a container that was gone before it could be asked for a success.

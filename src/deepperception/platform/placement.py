@@ -7,6 +7,7 @@ one file compiles for a laptop and for a cluster.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 from kfp import dsl, kubernetes
@@ -33,12 +34,20 @@ def placed(flow: Any, infra: Infra) -> Any:
     faults = Collector()
     faults.add(placement_faults(infra))
     raise_together(faults.faults)
+    return _traced(flow, lambda task: _place(task, infra))
 
+
+def in_image(flow: Any, image: str) -> Any:
+    """The pipeline `flow` with every task in `image`, for containers of this machine."""
+    return _traced(flow, lambda task: task.set_container_image(image))
+
+
+def _traced(flow: Any, change: Callable[[dsl.PipelineTask], object]) -> Any:
     @functools.wraps(flow.pipeline_func)
     def body(*args: Any, **kwargs: Any) -> None:
         flow.pipeline_func(*args, **kwargs)
         for task in pipeline_context.Pipeline.get_default_pipeline().tasks.values():
-            _place(task, infra)
+            change(task)
 
     return dsl.pipeline(name=flow.name, description=flow.description)(body)
 

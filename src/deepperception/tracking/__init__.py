@@ -9,10 +9,11 @@ from deepperception.tracking.failures import Refused, Unavailable
 from deepperception.tracking.outbox import Outbox
 from deepperception.tracking.record import Pipeline, Record
 from deepperception.tracking.recorder import Recorder, send_waiting
-from deepperception.tracking.tracker import MODEL, Tracker, Version
+from deepperception.tracking.tracker import MODEL, PATIENCE, Tracker, Version
 
 __all__ = [
     "MODEL",
+    "PATIENCE",
     "Outbox",
     "Pipeline",
     "Record",
