@@ -43,8 +43,8 @@ lock: .venv/ready  ## Pin every package of .venv anew, from pyproject.toml.
 	$(BIN)/python tools/lock.py
 	$(BIN)/python tools/image_locks.py
 
-images: .venv/ready  ## Build the container images, named by their content, into build/images.json (FORM=gpu, REGISTRY=host/path PUSH=1).
-	$(BIN)/python tools/images.py $(FORM:%=--form %) $(WHEELS:%=--wheels %) $(REGISTRY:%=--registry %) $(PUSH:%=--push)
+images: .venv/ready  ## Build the container images, named by their content, into build/images.json (FORM=gpu, REGISTRY=host/path PUSH=1, PRUNE=1).
+	$(BIN)/python tools/images.py $(FORM:%=--form %) $(WHEELS:%=--wheels %) $(REGISTRY:%=--registry %) $(PUSH:%=--push) $(PRUNE:%=--prune)
 
 base-image: .venv/ready  ## Make deepperception/base:bookworm, where no registry has one.
 	$(BIN)/python tools/base_image.py

@@ -2,10 +2,11 @@
 # The build stage of every image: /opt/deepperception, an environment of exactly the locked packages. Neither uv nor
 # anything it caches comes along into the last stage.
 #
-#   install.sh packages     all of requirements.lock; wheels in ./wheels are taken before the index's
+#   install.sh packages     all of shared.lock; wheels in ./wheels are taken before the index's
+#   install.sh own          all of own.lock, below /layer: what this image has beyond the shared packages
 #   install.sh project      the project itself, from ./source, below /layer: it changes more often than the rest
 #
-# Nothing is resolved here: the lock names every package. PIP_INDEX_URL is another package index.
+# Nothing is resolved here: the locks name every package. PIP_INDEX_URL is another package index.
 set -eu
 
 # The certificates of a network that opens TLS come as a build secret, so that no layer holds them.
@@ -24,7 +25,11 @@ packages)
     python3.11 -m venv /opt/build
     $tools/pip install --quiet --disable-pip-version-check uv==0.13.9 setuptools==84.2.1
     $tools/uv venv --quiet --python "$(command -v python3.11)" /opt/deepperception
-    $install --find-links ./wheels --requirement requirements.lock
+    $install --find-links ./wheels --requirement shared.lock
+    ;;
+own)
+    mkdir -p /layer
+    [ ! -s own.lock ] || $install --find-links ./wheels --prefix /layer/opt/deepperception --requirement own.lock
     ;;
 project)
     $tools/uv build --quiet --wheel --no-build-isolation --python $tools/python --out-dir /tmp/dist ./source

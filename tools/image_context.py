@@ -25,7 +25,9 @@ def gather(name: str, form: str, wheels: Iterable[Path], folder: Path) -> None:
     """Fill `folder` with the build context of an image: all that goes into it but the base."""
     shutil.copy(ROOT / "images" / name / "Dockerfile", folder)
     shutil.copy(ROOT / "images" / "install.sh", folder)
-    shutil.copy(lock_path(name, form), folder / "requirements.lock")
+    shared, own = _locks(name, form)
+    (folder / "shared.lock").write_text(shared, encoding="utf-8")
+    (folder / "own.lock").write_text(own, encoding="utf-8")
     (folder / "wheels").mkdir()
     for wheel in wheels:
         shutil.copy(wheel, folder / "wheels")
@@ -36,6 +38,22 @@ def gather(name: str, form: str, wheels: Iterable[Path], folder: Path) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / file, place, follow_symlinks=False)
     (folder / "source" / "README.md").touch()
+
+
+def _locks(name: str, form: str) -> tuple[str, str]:
+    """An image's lock in two: what the trainer and the server both hold, and the rest. Tracking shares nothing."""
+    locked = _packages(name, form)
+    both = set(locked) if name == "tracking" else set(_packages("trainer", form)) & set(_packages("server", form))
+    return _lines(line for line in locked if line in both), _lines(line for line in locked if line not in both)
+
+
+def _packages(name: str, form: str) -> list[str]:
+    lines = lock_path(name, form).read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def _lines(packages: Iterable[str]) -> str:
+    return "".join(f"{package}\n" for package in packages)
 
 
 def content_tag(context: Path, told: Mapping[str, str]) -> str:

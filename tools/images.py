@@ -33,6 +33,8 @@ IMAGES = ("trainer", "server", "tracking")
 REPOSITORY = "deepperception"
 BASE = "python:3.11-slim"
 LISTED = ROOT / "build" / "images.json"
+KEPT_CACHE = "10gb"
+"""Of what builds are made from, after --prune: what the next build takes over, and the packages as fetched."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Wanted:
     wheels: tuple[Path, ...]
     registry: str
     push: bool
+    prune: bool
 
 
 def build(docker: Docker, name: str, wanted: Wanted) -> dict[str, Any]:
@@ -134,6 +137,7 @@ def _wanted(arguments: list[str] | None) -> tuple[list[str], Wanted]:
     parser.add_argument("--wheels", action="append", default=[], type=Path, metavar="DIR", help="of torch's CPU wheel")
     parser.add_argument("--registry", default="", metavar="HOST/PATH", help="in front of the images' names")
     parser.add_argument("--push", action="store_true", help="to that registry; its digests go into images.json")
+    parser.add_argument("--prune", action="store_true", help="remove the images of earlier builds, and old build cache")
     given = parser.parse_args(arguments)
     unknown = [name for name in given.names if name not in IMAGES]
     if unknown:
@@ -142,7 +146,7 @@ def _wanted(arguments: list[str] | None) -> tuple[list[str], Wanted]:
         parser.error("--push needs --registry HOST/PATH.")
     known = [Path(value) for option, value in _pairs(options_from_pip()) if option == "--find-links"]
     registry = f"{given.registry.rstrip('/')}/" if given.registry else ""
-    return given.names, Wanted(given.form, given.base, tuple(given.wheels or known), registry, given.push)
+    return given.names, Wanted(given.form, given.base, tuple(given.wheels or known), registry, given.push, given.prune)
 
 
 def _pairs(options: list[str]) -> list[tuple[str, str]]:
@@ -156,15 +160,32 @@ def _list(name: str, built: dict[str, Any]) -> None:
     LISTED.write_text(json.dumps({**listed, name: built}, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
+def _prune(docker: Docker, names: list[str]) -> None:
+    """Remove the other images of these names, and the oldest of the build cache."""
+    listed = {entry["image"] for entry in json.loads(LISTED.read_text(encoding="utf-8")).values()}
+    for name in names:
+        told = docker.call("images", "--format", "{{.Repository}}:{{.Tag}}", f"{REPOSITORY}/{name}").split()
+        for image in sorted(set(told) - listed):
+            try:
+                docker.call("rmi", image)
+                print(f"{image}  removed")
+            except CommandFailed as error:  # a container runs in it
+                print(f"{image}  stays: {error}")
+    docker.call("builder", "prune", "--force", "--keep-storage", KEPT_CACHE)
+
+
 def main(arguments: list[str] | None = None) -> int:
+    """0 done, 1 an image was not built, 2 usage, 3 there is no engine, base or wheel to build with."""
     names, wanted = _wanted(arguments)
     try:
         with engine() as docker:
             for name in names:
                 _list(name, build(docker, name, wanted))
+            if wanted.prune:
+                _prune(docker, names)
     except (Unavailable, CommandFailed) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 3
+        return 3 if isinstance(error, Unavailable) else 1
     return 0
 
 
