@@ -54,6 +54,18 @@ def test_references_go_in_and_come_out(tmp_path: Path, infra: Infra, monkeypatch
     assert json.loads((infra.work_dir / steps.RESULTS / "grpo.json").read_text())["policy"]["metadata"]["reward"] == 0.5
 
 
+def test_an_input_that_a_killed_stage_never_handed_on_is_said_in_one_sentence(
+    tmp_path: Path, infra: Infra, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stages, "execute", lambda **_: pytest.fail("it has nothing to work on"))
+    with pytest.raises(SystemExit) as left:
+        run(infra, {"policy": Artifact(str(tmp_path / "policy"))}, {"model": Artifact("unused")})
+    assert left.value.code == InfrastructureError.exit_code
+    told = steps.failure(infra.work_dir, tmp_path / "log", [])
+    assert isinstance(told, InfrastructureError)
+    assert str(told).startswith("the stage that makes 'model' was killed before it could hand it on; ")
+
+
 def test_a_page_is_copied_to_where_the_pipeline_shows_it(
     tmp_path: Path, infra: Infra, monkeypatch: pytest.MonkeyPatch
 ) -> None:

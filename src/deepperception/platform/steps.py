@@ -49,7 +49,7 @@ def run_step(
     known = {name: artifact.metadata for name, artifact in (inputs or {}).items()} | dict(facts or {})
     call = json.dumps({"stage": stage, "recipe": recipe, "infra": infra, "seed": seed, "inputs": known})
     work_dir = Path(json.loads(infra)["work_dir"])
-    reply = attempts.settled(work_dir, stage) or warm.ask(call) or attempt(call)
+    reply = _not_handed_on(inputs or {}) or attempts.settled(work_dir, stage) or warm.ask(call) or attempt(call)
     if "error" in reply:
         print(f"{stage}: {reply['message']}", file=sys.stderr, flush=True)
         attempts.remember(work_dir, stage, reply)
@@ -74,6 +74,15 @@ def failure(work_dir: Path, log: Path, last_lines: Iterable[str]) -> DeepPercept
         return InfrastructureError(f"the stage '{told['stage']}' broke off ({told['message']}); {log} says where.")
     kind: type[DeepPerceptionError] = getattr(errors, told["error"])
     return kind(told["message"])
+
+
+def _not_handed_on(inputs: Mapping[str, PipelineArtifact]) -> dict[str, Any] | None:
+    """KFP takes a container that was gone before it could be asked for a success, and its output for an artifact."""
+    for name, artifact in inputs.items():
+        if "uri" not in artifact.metadata:
+            why = f"the stage that makes '{name}' was killed before it could hand it on; run again, the rest is kept."
+            return {"error": "InfrastructureError", "message": why, "exit_code": InfrastructureError.exit_code}
+    return None
 
 
 def _publish(artifact: PipelineArtifact, output: dict[str, Any]) -> None:
