@@ -14,7 +14,8 @@ from PIL import Image
 from deepperception.artifacts import check_checkpoint, read_manifest
 
 from ..images.containers import built
-from .test_run import SMALL, arguments
+from .docker_place import TINY
+from .test_run import arguments
 
 ANNOTATION = """<annotation><size><width>64</width><height>64</height><depth>3</depth></size>
 <object><name>{entity}</name><bndbox><xmin>8</xmin><ymin>8</ymin><xmax>56</xmax><ymax>56</ymax></bndbox></object>
@@ -26,7 +27,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.docker]
 def test_a_run_in_containers_ends_with_a_model_of_the_digest_that_is_registered(docker: Docker, tmp_path: Path) -> None:
     trainer = built(docker, "trainer")
     out = tmp_path / "run"
-    settings = [part for setting in SMALL for part in ("--set", setting)]
+    settings = [part for setting in TINY for part in ("--set", setting)]
     done = subprocess.run(
         arguments("bestiary", out, "--infra", "docker", *settings),
         env=docker.environment | {"DEEPPERCEPTION_TRAINER_IMAGE": trainer.facts["image"]},

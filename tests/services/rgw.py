@@ -4,7 +4,8 @@ As a library: `with Rgw.started() as server:`. As a program, until it is told to
 
     python tests/services/rgw.py --address 0.0.0.0 --port 9000 --user models --user mlflow --keys keys.json
 
-prints one line of JSON once it serves. Needs nothing but Python and the packages; runs as any user.
+prints one line of JSON once it serves; SIGUSR1 kills its gateway, SIGUSR2 starts it again. Needs nothing but Python and
+the packages; runs as any user.
 """
 
 from __future__ import annotations
@@ -241,9 +242,12 @@ def main() -> int:
             keys = {name: vars(server.create_user(name)) for name in options.user}
             options.keys.touch(mode=0o600)
             options.keys.write_text(json.dumps(keys, indent=2) + "\n")
+        signal.signal(signal.SIGUSR1, lambda *_: server.kill_gateway())
+        signal.signal(signal.SIGUSR2, lambda *_: server.start_gateway())
         print(json.dumps({"endpoint": server.endpoint, "pid": os.getpid()}), flush=True)
         with contextlib.suppress(KeyboardInterrupt):
-            signal.pause()
+            while True:  # it ends with the first signal, whichever that is
+                signal.pause()
     return 0
 
 
