@@ -52,31 +52,28 @@ def shrinking(
     position = model_kwargs["position_ids"][..., -1:]
     ended = torch.tensor(_as_list(generation_config.eos_token_id), device=input_ids.device)
     pad = _as_list(generation_config.pad_token_id)[0]
-    texts = input_ids
-    whole = torch.full(
+    texts = torch.full(
         (len(input_ids), generation_config.max_length), pad, dtype=input_ids.dtype, device=input_ids.device
     )
-    whole[:, : input_ids.shape[1]] = input_ids
+    texts[:, : input_ids.shape[1]] = input_ids
     rows = torch.arange(len(input_ids), device=input_ids.device)
-    going = torch.ones(len(input_ids), dtype=torch.bool, device=input_ids.device)
+    going = torch.ones_like(rows, dtype=torch.bool)
     for place in range(input_ids.shape[1], generation_config.max_length):
-        scores = logits_processor(texts, outputs.logits[:, -1].float())
+        scores = _processed(logits_processor, texts[:, :place], outputs.logits[:, -1].float(), rows)
         tokens = scores.argmax(dim=-1) if draw is None else draw.pick(scores, rows.tolist())
         tokens = torch.where(going, tokens, pad)
-        whole[rows, place] = tokens
-        texts = torch.cat([texts, tokens[:, None]], dim=1)
+        texts[rows, place] = tokens
         going = going & ~torch.isin(tokens, ended)
         left = int(going.sum())
         if left == 0:
-            return whole[:, : place + 1]
+            return texts[:, : place + 1]
         if mask is not None:
             mask = torch.cat([mask, mask.new_ones((len(mask), 1))], dim=1)
         position = position + 1
         if len(going) - left >= max(1, _WORTH_DROPPING * len(going)):
             kept = going.nonzero()[:, 0]
             cache.batch_select_indices(kept)
-            rows, texts, tokens, going = rows[kept], texts[kept], tokens[kept], going[kept]
-            position = position[..., kept, :]
+            rows, tokens, going, position = rows[kept], tokens[kept], going[kept], position[..., kept, :]
             mask = mask if mask is None else mask[kept]
         outputs = model(
             input_ids=tokens[:, None],
@@ -86,7 +83,16 @@ def shrinking(
             use_cache=True,
             return_dict=True,
         )
-    return whole
+    return texts
+
+
+def _processed(logits_processor: Any, texts: torch.Tensor, logits: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """The scores of `rows`. Some processors remember the rows they began with: they are shown all of them."""
+    if len(rows) == len(texts):
+        return logits_processor(texts, logits)
+    everywhere = logits.new_zeros((len(texts), logits.shape[1]))
+    everywhere[rows] = logits
+    return logits_processor(texts, everywhere)[rows]
 
 
 def _as_list(ids: int | Sequence[int] | None) -> list[int]:
