@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -35,12 +36,14 @@ def score(sample: Sample, replies: Sequence[str], *, description: str | None = N
         target=target.as_tuple(),
         text=text,
         # A reply may spell out "nan", which is no number in JSON; it overlaps with nothing either way.
-        official=official if all(abs(corner) < float("inf") for corner in official) else NOTHING,
+        official=official if all(map(math.isfinite, official)) else NOTHING,
         official_iou=raw_iou(official, target.as_tuple()),
         robust=robust.as_tuple() if robust else None,
         robust_iou=robust.iou(target) if robust else 0.0,
         form=form if replies else MISSING,
-        others=tuple(Reply(other, raw_iou(official_box(other), target.as_tuple())) for other in replies[1:]),
+        others=tuple(Reply(other, raw_iou(official_box(other), target.as_tuple())) for other in replies[1:])
+        if len(replies) > 1
+        else (),
         description=description,
     )
 

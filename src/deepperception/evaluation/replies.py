@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from deepperception.errors import InputError
+
+_USUAL_ROW_BYTES = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +82,10 @@ class ReplyIndex:
     def find(self, question_ids: Sequence[str]) -> Iterator[Answer | None]:
         """The answer to each question; None where no row has one."""
         wanted = np.fromiter(map(hash, question_ids), np.int64, len(question_ids))
-        firsts = np.searchsorted(self._hashes, wanted)
-        for question_id, own_hash, first in zip(question_ids, wanted.tolist(), firsts.tolist(), strict=True):
+        firsts, ends = (np.searchsorted(self._hashes, wanted, side).tolist() for side in ("left", "right"))
+        for question_id, first, end in zip(question_ids, firsts, ends, strict=True):
             answer = None
-            for entry in self._of_hash(own_hash, first):
+            for entry in range(first, end):
                 found_id, found = self._at(entry)
                 if found_id == question_id:
                     self._used[entry] = True
@@ -98,11 +101,6 @@ class ReplyIndex:
     def close(self) -> None:
         """Closes the files."""
         self._files.close()
-
-    def _of_hash(self, own_hash: int, first: int) -> Iterator[int]:
-        while first < len(self._hashes) and self._hashes[first] == own_hash:
-            yield first
-            first += 1
 
     def _count_repeated(self) -> int:
         again = np.flatnonzero(self._hashes[1:] == self._hashes[:-1]) + 1
@@ -135,9 +133,15 @@ class ReplyIndex:
 
     def _at(self, entry: int) -> tuple[str, Answer]:
         number = self._number_of(entry)
-        handle = self._handles[number]
-        handle.seek(int(self._places[entry]) - self._starts[number])
-        return self._parsed(self.paths[number], int(self._rows[entry]), handle.readline())
+        offset = int(self._places[entry]) - self._starts[number]
+        size = _USUAL_ROW_BYTES
+        while True:
+            some = os.pread(self._handles[number].fileno(), size, offset)
+            end = some.find(b"\n")
+            if end >= 0 or len(some) < size:
+                line = some if end < 0 else some[:end]
+                return self._parsed(self.paths[number], int(self._rows[entry]), line)
+            size *= 4
 
     def _lines(self, path: Path) -> Iterator[tuple[int, int, bytes]]:
         """(row from 1, offset in bytes, line) of all lines that are not blank."""

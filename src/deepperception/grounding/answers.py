@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 
@@ -22,6 +23,8 @@ def answer_text(entity: str, box: Box) -> str:
     return f"{reference(entity)}{BOX_START}{box.text()}{BOX_END}"
 
 
+# A row's target is asked for when the row is read, and again when a reply is scored.
+@functools.lru_cache(maxsize=2048)
 def target_box(answer: str) -> Box:
     """The box in an `answer` column; InputError where there is none, or one that is no box."""
     if found := _TARGET.search(answer):

@@ -25,8 +25,11 @@ class Box:
     y2: float
 
     def __post_init__(self) -> None:
-        for name in self.__slots__:
-            object.__setattr__(self, name, float(getattr(self, name)))
+        for name in ("x1", "y1", "x2", "y2"):
+            if type(corner := getattr(self, name)) is not float:
+                object.__setattr__(self, name, float(corner))
+        if 0 <= self.x1 < self.x2 <= FRAME and 0 <= self.y1 < self.y2 <= FRAME:
+            return
         if not all(0 <= corner <= FRAME for corner in self.as_tuple()):
             raise InputError(
                 f"the box {_written(self.as_tuple())} leaves the frame; every coordinate must lie in 0 to 1000."

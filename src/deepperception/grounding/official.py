@@ -76,15 +76,16 @@ def _pattern(pattern: str) -> Callable[[str], Iterator[Parts]]:
     return read
 
 
-_FORMS: tuple[Callable[[str], Iterator[Parts]], ...] = (
-    partial(_after, "<answer>", _CLOSING_TAIL),
-    partial(_after, "So the answer is", _TAIL),
-    partial(_after, "", _TAIL),
-    partial(_between, ("(", ",", ")", "(", ",", ")")),
-    _pattern(r"\[(\d*), (\d*), (\d*), (\d*)\]"),
-    partial(_between, ("[", ", ", ", ", ", ", "]")),
-    _pattern(r"\((\d*), (\d*), (\d*), (\d*)\)"),
-    _pattern(r"\((\d*), (\d*)\)\n?.*?\((\d*), (\d*)\)"),
+# Each with a text that it cannot do without: looking for that first spares most replies most forms.
+_FORMS: tuple[tuple[str, Callable[[str], Iterator[Parts]]], ...] = (
+    ("</answer>", partial(_after, "<answer>", _CLOSING_TAIL)),
+    ("So the answer is", partial(_after, "So the answer is", _TAIL)),
+    ("),(", partial(_after, "", _TAIL)),
+    (")", partial(_between, ("(", ",", ")", "(", ",", ")"))),
+    ("[", _pattern(r"\[(\d*), (\d*), (\d*), (\d*)\]")),
+    ("[", partial(_between, ("[", ", ", ", ", ", ", "]"))),
+    ("(", _pattern(r"\((\d*), (\d*), (\d*), (\d*)\)")),
+    ("(", _pattern(r"\((\d*), (\d*)\)\n?.*?\((\d*), (\d*)\)")),
 )
 
 
@@ -98,8 +99,8 @@ def official_box(text: str) -> Corners:
 
 def official_reading(text: str) -> tuple[Corners, int]:
     """The corners, and the number (1-8) of the form that won; 0 for none."""
-    for number, form in enumerate(_FORMS, start=1):
-        if last := deque(form(text), maxlen=1):
+    for number, (needed, form) in enumerate(_FORMS, start=1):
+        if needed in text and (last := deque(form(text), maxlen=1)):
             return _corners(last[0]), number
     return NOTHING, 0
 

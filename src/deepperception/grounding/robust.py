@@ -39,13 +39,12 @@ def robust_box(text: str) -> tuple[Box | None, str]:
     `fractions` (0-1, written with a point), `swapped` (corners put in order) and `clipped` (cut at the frame) where
     that was needed. Of several boxes the last one counts.
     """
-    best: tuple[Box | None, str] = (None, "none")
-    best_end = -1
-    for end, form, numbers in _candidates(answer_part(text)):
+    # The last one first; of those that end together, in the order of the forms.
+    for _, form, numbers in sorted(_candidates(answer_part(text)), key=lambda found: -found[0]):
         box, mended = _mended(numbers)
-        if box is not None and end > best_end:
-            best, best_end = (box, ", ".join([form, *mended])), end
-    return best
+        if box is not None:
+            return box, ", ".join([form, *mended])
+    return None, "none"
 
 
 def closed_answer(text: str) -> str | None:
@@ -56,6 +55,8 @@ def closed_answer(text: str) -> str | None:
 
 def answer_part(text: str) -> str:
     """Where the answer must be looked for: in <answer>, even one cut off; else after the thinking; else everywhere."""
+    if "<" not in text:
+        return text
     answer = closed_answer(text)
     if answer is not None:
         return answer
@@ -74,9 +75,11 @@ def _candidates(text: str) -> Iterator[tuple[int, str, list[str]]]:
         if _BETWEEN_PAIRS.fullmatch(text, first.end(), second.start()):
             brackets.pop()
             yield second.end(), "pairs", [*first.groups(), *second.groups()]
-    for form, pattern in (("list", _LIST), ("keys", _KEYS)):
-        for found in pattern.finditer(text):
-            yield found.end(), form, list(found.groups())
+    for found in _LIST.finditer(text):
+        yield found.end(), "list", list(found.groups())
+    if ":" in text or "=" in text:
+        for found in _KEYS.finditer(text):
+            yield found.end(), "keys", list(found.groups())
     for found in _RUN.finditer(text):
         # The last four: a name may bring a number of its own, "Boeing 747, 12, 34, 56, 78".
         yield found.end(), "numbers", found[0].split(",")[-4:]
@@ -84,8 +87,8 @@ def _candidates(text: str) -> Iterator[tuple[int, str, list[str]]]:
 
 def _mended(written: list[str]) -> tuple[Box | None, list[str]]:
     mended = []
-    x1, y1, x2, y2 = (float(number) for number in written)
-    if any("." in number for number in written) and all(0 <= corner <= 1 for corner in (x1, y1, x2, y2)):
+    x1, y1, x2, y2 = map(float, written)
+    if max(x1, y1, x2, y2) <= 1 and min(x1, y1, x2, y2) >= 0 and any("." in number for number in written):
         x1, y1, x2, y2 = (corner * FRAME for corner in (x1, y1, x2, y2))
         mended.append("fractions")
     if x1 > x2 or y1 > y2:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import urllib3
-from urllib3.exceptions import HTTPError, InvalidHeader, LocationValueError
+from urllib3.exceptions import HTTPError, InvalidHeader, LocationValueError, NewConnectionError, TimeoutError
 
 from deepperception.errors import InfrastructureError, InputError
 from deepperception.inference.endpoint import KEY_VARIABLE, Endpoint
@@ -142,7 +142,8 @@ def _retry_after_s(header: str | None) -> float:
 
 
 def _told(error: Exception) -> str:
-    if isinstance(error, urllib3.exceptions.TimeoutError):
+    # Of urllib3's timeouts, some are connections that were refused.
+    if isinstance(error, TimeoutError) and not isinstance(error, NewConnectionError):
         return "no answer in time"
     words = str(error).splitlines()[0] if str(error) else type(error).__name__
     return words.rpartition(": ")[2] or words
