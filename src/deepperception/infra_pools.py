@@ -116,6 +116,9 @@ class Layout:
     def processes(self) -> int:
         return self.nodes * self.processes_per_node
 
+    def __str__(self) -> str:
+        return f"{self.processes} processes on {self.nodes} node{'s' if self.nodes > 1 else ''}"
+
 
 def layout_of(infra: Infra, stage: str) -> Layout:
     """How many processes the stage is. On a cluster a single one is the step's own pod, several are a TrainJob."""

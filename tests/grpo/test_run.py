@@ -87,6 +87,25 @@ def test_rewards_see_the_completion_and_its_row() -> None:
 
 
 @pytest.mark.parametrize(
+    "settings, processes, shared",
+    [
+        ({}, 1, (8, 1)),
+        ({}, 2, (4, 1)),
+        ({"micro_batch": 2}, 2, (2, 2)),
+        ({"micro_batch": 8}, 4, (2, 1)),
+    ],
+)
+def test_a_step_is_shared_and_not_multiplied(settings: dict[str, int], processes: int, shared: tuple[int, int]) -> None:
+    assert CONFIG.model_copy(update=settings).shared_by(processes) == shared
+
+
+@pytest.mark.parametrize("settings, processes", [({}, 3), ({}, 16), ({"micro_batch": 4}, 16), ({"micro_batch": 3}, 2)])
+def test_a_step_that_cannot_be_shared_is_refused(settings: dict[str, int], processes: int) -> None:
+    with pytest.raises(InputError, match=f"cannot be shared evenly by {processes} processes"):
+        CONFIG.model_copy(update=settings).shared_by(processes)
+
+
+@pytest.mark.parametrize(
     "settings, complaint",
     [
         ({"micro_batch": 5}, "micro_batch must divide"),

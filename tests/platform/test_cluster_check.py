@@ -46,6 +46,33 @@ def test_a_good_file_shows_what_would_run_where(kfp_api: Any, file: Path) -> Non
     assert {ask.split()[0] for ask in kfp_api.asked} == {"GET"}
 
 
+def test_it_says_which_trainings_become_trainjobs_and_shows_them(kfp_api: Any, file: Path) -> None:
+    stages = {"sft": {"pool": "gpu", "nodes": 2, "timeout_s": 60}, "grpo": {"pool": "gpu"}}
+    change(file, stages=stages, kubeflow__queue="training")
+    result = ask("check", file)
+    assert result.exit_code == 0, result.output
+    assert (
+        "sft: a TrainJob in the queue training, 2 processes on 2 nodes of pool gpu, each with cpu 8, memory 64Gi, "
+        "1 x nvidia.com/gpu, at most 60 s; made and watched from pool cpu"
+    ) in result.output
+    documents = list(yaml.safe_load_all(ask("submit", file, "--dry-run").output))
+    request, jobs = documents[2], documents[3:]
+    assert [job["metadata"]["labels"]["app.kubernetes.io/name"] for job in jobs] == ["sft", "cot_sft"]
+    for job in jobs:
+        assert job["spec"]["trainer"]["numNodes"] == 2
+        # The run has its own folder on the volume, and the volume its usual place.
+        assert job["spec"]["trainer"]["args"][-1] == f"/work/{request['run']}/trainjobs/{job['metadata']['name']}"
+        assert "mountPath: /work\n" in yaml.safe_dump(job)
+    assert kfp_api.runs == {}
+
+
+def test_a_step_that_processes_cannot_share_is_told(kfp_api: Any, file: Path) -> None:
+    change(file, stages={"grpo": {"pool": "gpu", "nodes": 7}})
+    result = ask("check", file)
+    assert result.exit_code == 1
+    assert "cannot be shared evenly by 7 processes" in result.stderr
+
+
 @pytest.mark.parametrize("command", ["check", "submit"])
 def test_all_faults_are_told_at_once(kfp_api: Any, file: Path, tmp_path: Path, command: str) -> None:
     (tmp_path / "text").write_text("")

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from services import trainer_stand_in
 
 from deepperception.errors import InfrastructureError, InputError
 from deepperception.infra import Infra, load_infra
 from deepperception.platform import preflight
 from deepperception.platform.stages import execute
+from deepperception.platform.trainjob.api import KubernetesApi
 from deepperception.recipe import Recipe, load_recipe
 
 GOLDEN_INFRA = Path(__file__).parents[1] / "pipelines" / "golden" / "infra.yaml"
@@ -57,6 +59,50 @@ def test_a_cluster_with_all_it_needs_passes(
     assert look(recipe, on_cluster) == {}
 
 
+@pytest.fixture
+def two_nodes(on_cluster: Infra) -> Infra:
+    place = on_cluster.stages["grpo"].model_copy(update={"nodes": 2})
+    return on_cluster.model_copy(update={"stages": {**on_cluster.stages, "grpo": place}})
+
+
+@pytest.fixture
+def kubernetes(monkeypatch: pytest.MonkeyPatch) -> Iterator[trainer_stand_in.StandIn]:
+    from kubernetes import client
+
+    stand_in = trainer_stand_in.StandIn()
+    with trainer_stand_in.served(stand_in) as url:
+        settings = client.Configuration(host=url)
+        found = KubernetesApi(client.ApiClient(settings), trainer_stand_in.NAMESPACE)
+        monkeypatch.setattr(KubernetesApi, "of_this_pod", lambda _: found)
+        yield stand_in
+
+
+def test_where_a_training_has_two_nodes_trainer_is_looked_for(
+    recipe: Recipe,
+    two_nodes: Infra,
+    quotas: dict[str, dict[str, str]],
+    secrets: None,
+    kubernetes: trainer_stand_in.StandIn,
+) -> None:
+    assert look(recipe, two_nodes) == {}
+    assert kubernetes.asked == ["GET trainjobs"]
+    kubernetes.refusal = (404, "the server could not find the requested resource")
+    with pytest.raises(InputError, match=r"install Kubeflow Trainer 2\.2"):
+        look(recipe, two_nodes)
+
+
+def test_a_step_that_cannot_be_shared_is_told_before_a_gpu_is_taken(
+    recipe: Recipe,
+    two_nodes: Infra,
+    quotas: dict[str, dict[str, str]],
+    secrets: None,
+    kubernetes: trainer_stand_in.StandIn,
+) -> None:
+    grpo = recipe.grpo.model_copy(update={"prompts_per_step": 1, "group_size": 5})
+    with pytest.raises(InputError, match=r"grpo: 1 prompts x 5 completions .* by 2 processes"):
+        look(recipe.model_copy(update={"grpo": grpo}), two_nodes)
+
+
 def test_all_faults_are_told_at_once(
     tmp_path: Path,
     recipe_file: Path,
@@ -67,7 +113,7 @@ def test_all_faults_are_told_at_once(
     for name in SECRETS:
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "file").write_text("")
-    quotas["runs"] = {"requests.nvidia.com/gpu": "1"}
+    quotas["runs"] = {"requests.nvidia.com/gpu": "0"}
     broken = on_cluster.model_copy(
         update={
             "work_dir": tmp_path / "file" / "work",
@@ -89,7 +135,7 @@ def test_all_faults_are_told_at_once(
         "there is no pool 'cpu'",
         "the secret 'deepperception-store' in deepperception-runs holds no AWS_SECRET_ACCESS_KEY",
         "the secret 'deepperception-tracking' in deepperception-runs holds no MLFLOW_TRACKING_USERNAME",
-        "stages.sft: it asks for 1 x 2 nvidia.com/gpu, and the quota 'runs' allows 1",
+        "stages.sft: it asks for 1 x 1 nvidia.com/gpu, and the quota 'runs' allows 0",
     ):
         assert any(part in line for line in said), (part, said)
 
@@ -127,7 +173,7 @@ def test_a_server_that_is_not_ready_is_told_with_its_answer(server: str) -> None
     ("hard", "nodes", "fits"),
     [
         ({"requests.nvidia.com/gpu": "2"}, 1, True),
-        ({"requests.nvidia.com/gpu": "2"}, 2, False),
+        ({"requests.nvidia.com/gpu": "2"}, 3, False),
         ({"limits.memory": "63Gi"}, 1, False),
         ({"limits.memory": "65536Mi"}, 1, True),
         ({"requests.cpu": "7500m"}, 1, False),

@@ -66,6 +66,18 @@ def test_an_input_that_a_killed_stage_never_handed_on_is_said_in_one_sentence(
     assert str(told).startswith("the stage that makes 'model' was killed before it could hand it on; ")
 
 
+def test_what_lies_beside_an_output_travels_with_it(
+    tmp_path: Path, infra: Infra, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = tmp_path / "trainjob.yaml"
+    job.write_text("kind: TrainJob")
+    output = {"metadata": {"uri": "file:///policy", "digest": "sha256:2"}, "beside": [str(job)]}
+    monkeypatch.setattr(stages, "execute", lambda **_: {"policy": output})
+    policy = Artifact(str(tmp_path / "artifacts" / "policy"))
+    run(infra, {"policy": policy})
+    assert (Path(policy.path) / "trainjob.yaml").read_text() == "kind: TrainJob"
+
+
 def test_a_page_is_copied_to_where_the_pipeline_shows_it(
     tmp_path: Path, infra: Infra, monkeypatch: pytest.MonkeyPatch
 ) -> None:

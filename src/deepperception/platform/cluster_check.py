@@ -88,8 +88,8 @@ def _in_words(infra: Infra, stage: str) -> str:
     layout = layout_of(infra, stage)
     if layout.processes == 1:
         return f"{stage}: pool {place.pool}, {own}"
-    queue = f", in the queue {infra.kubeflow.queue}" if infra.kubeflow and infra.kubeflow.queue else ""
+    queue = f" in the queue {infra.kubeflow.queue}" if infra.kubeflow and infra.kubeflow.queue else ""
     return (
-        f"{stage}: a TrainJob{queue}, {layout.nodes} nodes of pool {place.pool} with {layout.processes_per_node} "
-        f"processes each; a node: {own}; made and watched from pool {place.launcher}"
+        f"{stage}: a TrainJob{queue}, {layout} of pool {place.pool}, each with {own}; made and watched from pool "
+        f"{place.launcher}"
     )

@@ -10,7 +10,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from deepperception.errors import DeepPerceptionError, InfrastructureError, InputError
 from deepperception.infra_pools import place_of
@@ -101,7 +101,7 @@ def _obtain(tools: Tools, name: str, job: TrainJob, call: str, words: Words) -> 
             words.begin(call, job)
             # Where a request was cut off after it was heard, the next look finds the job.
             if made := tools.patiently(lambda: tools.cluster.create(job)):
-                tools.say(f"made the TrainJob {name}: {_size(job)}")
+                tools.say(f"made the TrainJob {name}")
                 return made
         elif there.leaving:
             tools.say(f"waiting: the TrainJob {name} of an earlier attempt is on its way out")
@@ -156,8 +156,3 @@ def _follow(tools: Tools, name: str, there: Job, place: Workplace) -> Ending:
     ending = ended(tools, name, there.uid, spot.queue_wait_s)
     log.finish(_DRAIN_S)
     return ending
-
-
-def _size(job: dict[str, Any]) -> str:
-    trainer = job["spec"]["trainer"]
-    return f"{trainer['numNodes']} nodes, {trainer['numProcPerNode']} processes on each"

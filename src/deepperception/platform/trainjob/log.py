@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from datetime import datetime
 
 from deepperception.errors import DeepPerceptionError
 from deepperception.platform.trainjob.cluster import Cluster
@@ -59,9 +58,7 @@ class FirstLog:
             self._write(text)
 
 
-def _time(stamp: str) -> tuple[datetime, str]:
-    """Nanoseconds and all: Python's own end at micro."""
-    if not stamp:
-        return datetime.min, ""
+def _time(stamp: str) -> tuple[str, str]:
+    """What a log's times are ordered by; they are UTC, and may leave out the noughts of a nanosecond."""
     whole, _, fraction = stamp.rstrip("Z").partition(".")
-    return datetime.fromisoformat(whole[:19]), fraction.ljust(9, "0")
+    return whole, fraction.ljust(9, "0")

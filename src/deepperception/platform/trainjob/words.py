@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ class Words:
     def fail(self, reply: dict[str, Any]) -> dict[str, Any]:
         """Leave word of a failure, and get the one that counts: the first. The others are often its consequences."""
         path = self._folder / _FAILURE
-        own = path.with_name(f".{_FAILURE}.{os.uname().nodename}.{os.getpid()}")
+        own = path.with_name(f".{_FAILURE}.{uuid.uuid4().hex}")
         write_text(own, json.dumps(reply))
         try:
             os.link(own, path)  # there whole, or not; and it replaces nothing
