@@ -11,16 +11,13 @@ import pytest
 from deepperception.errors import InputError
 from deepperception.synthesis.config import SourceConfig
 from deepperception.synthesis.folder import (
-    ANOTHER,
-    FAULTY,
     MISPLACED,
-    SEVERAL,
-    TWICE,
     UNKNOWN,
     UNUSED,
     FolderSource,
 )
-from deepperception.synthesis.sources import FaultyPhotos, Photo
+from deepperception.synthesis.labels import RESPELT, TWO_CATEGORIES
+from deepperception.synthesis.sources import ANOTHER, FAULTY, SEVERAL, TWICE, WHOLE_IMAGE, FaultyPhotos, Photo
 
 BOX = (2, 3, 30, 20)
 
@@ -226,3 +223,33 @@ def test_the_licence_is_the_settings_or_the_nearest_file(photo_root: Path) -> No
         "snowy owl": "CC BY 4.0",
     }
     assert {photo.licence for photo in photos(photo_root, licence="CC0-1.0")} == {"CC0-1.0"}
+
+
+def test_a_photo_without_an_annotation_may_be_all_of_one_thing(photo_root: Path) -> None:
+    (photo_root / "owl" / "barn_owl" / "00.xml").unlink()
+    with pytest.raises(InputError, match=r"00\.xml beside it, or say .* synthesis\.source\.whole_image\.$"):
+        photos(photo_root)
+    found = photos(photo_root, whole_image=True)
+    assert len(found) == 48
+    assert {photo.id: photo.box for photo in found if photo.box_origin == WHOLE_IMAGE} == {
+        "owl/barn_owl/00.jpg": (0, 0, 40, 30)
+    }
+
+
+def test_folders_that_differ_in_case_alone_are_one_entity(photo_root: Path, annotate: Callable[..., Path]) -> None:
+    annotate(photo_root / "owl" / "Barn_Owl", "a", objects=[("barn owl", BOX)])
+    with pytest.raises(FaultyPhotos, match=r"the entity 'barn owl' is also written 'Barn Owl'; write it one way\."):
+        photos(photo_root)
+    folder = source(photo_root, skip_bad=True)
+    found = list(folder.photos())
+    assert len(found) == 49 and len({photo.entity for photo in found}) == 6
+    assert folder.report() == {RESPELT: {"count": 1, "examples": ["owl/Barn_Owl/a.jpg"]}}
+
+
+def test_a_folder_in_two_categories_is_told_or_left_out(photo_root: Path, annotate: Callable[..., Path]) -> None:
+    annotate(photo_root / "fern" / "barn_owl", "a", objects=[("barn owl", BOX)])
+    with pytest.raises(FaultyPhotos, match=r"'barn owl' is in 2 categories, 'fern' and 'owl'; keep it in one\."):
+        photos(photo_root)
+    folder = source(photo_root, skip_bad=True)
+    assert len(list(folder.photos())) == 40
+    assert folder.report()[TWO_CATEGORIES]["count"] == 9

@@ -22,10 +22,9 @@ from deepperception.inference.engine import Decoding, Request
 from deepperception.progress import Progress
 from deepperception.synthesis import run as stage
 from deepperception.synthesis.config import SynthesisConfig
-from deepperception.synthesis.folder import SEVERAL
 from deepperception.synthesis.pools import deal
 from deepperception.synthesis.rows import FILES, RowMaker
-from deepperception.synthesis.sources import open_source
+from deepperception.synthesis.sources import SEVERAL, open_source
 
 PHOTOS = Path(os.environ.get("DEEPPERCEPTION_SHARED", Path(__file__).parents[2].parent / "shared")) / "photos"
 ROWS = {"sft": 12, "rl": 8, "validation": 8, "test": 10}
@@ -223,3 +222,16 @@ def test_real_photos_go_through(tmp_path: Path) -> None:
     card = json.loads((tmp_path / "data" / "card.json").read_text())
     assert manifest.counts["photos"] + sum(reason["count"] for reason in card["left_out"].values()) == 300
     assert card["left_out"][SEVERAL]["count"] == 53
+
+
+def test_whole_photos_are_marked_in_rows_and_card(photo_root: Path, tmp_path: Path) -> None:
+    for number in range(8):
+        (photo_root / "owl" / "barn_owl" / f"{number:02d}.xml").unlink()
+    stage.run(
+        settings(photo_root, source={"path": photo_root, "whole_image": True}), tmp_path / "d", context(), box_step=1
+    )
+    counts = json.loads((tmp_path / "d" / "card.json").read_text())["files"]["test"]["box_origins"]
+    assert set(counts) == {"given", "whole image"}
+    for sample in rows_in(tmp_path / "d", "test"):
+        for thing, origin in zip(sample.objects, sample.box_origins, strict=True):
+            assert origin == ("whole image" if thing.entity == "barn owl" else "given")

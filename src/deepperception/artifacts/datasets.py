@@ -159,6 +159,7 @@ def _schema() -> pa.Schema:
             ("sources", pa.list_(pa.struct([("id", pa.string()), ("licence", pa.string())]))),
             ("split", pa.string()),
             ("seen", pa.bool_()),
+            ("box_origins", pa.list_(pa.string())),
         ]
     )
 
@@ -176,6 +177,7 @@ def _to_row(sample: Sample) -> dict[str, Any]:
         "sources": [{"id": source.id, "licence": source.licence} for source in sample.sources],
         "split": sample.split,
         "seen": sample.seen,
+        "box_origins": list(sample.box_origins),
     }
 
 
@@ -194,6 +196,7 @@ def _from_row(row: Mapping[str, Any], seen: Collection[str] | None) -> Sample:
         sources=tuple(source_of(source) for source in row.get("sources") or ()),
         split=split_of(row.get("split")),
         seen=is_seen(category, row.get("seen"), seen),
+        box_origins=tuple(row.get("box_origins") or ()),
     )
     _ = sample.target  # an answer that cannot be scored is found here, not hours later
     return sample

@@ -32,6 +32,7 @@ class Sample:
     """KVG-Bench's columns (question_id to image), then the project's own.
 
     `image` is the encoded file; `entity` the one asked for; `seen` whether its category has training data.
+    `box_origins` says of each object who drew its box: "given" (its photo's author), "whole image", "model".
     """
 
     question_id: str
@@ -45,6 +46,7 @@ class Sample:
     sources: tuple[Source, ...] = ()
     split: Split
     seen: bool
+    box_origins: tuple[str, ...] = ()
 
     @property
     def target(self) -> Box:

@@ -22,6 +22,7 @@ class FileCounts:
     candidates: Counter[int] = field(default_factory=Counter)
     layouts: Counter[str] = field(default_factory=Counter)
     licences: Counter[str] = field(default_factory=Counter)
+    box_origins: Counter[str] = field(default_factory=Counter)
     photos: set[str] = field(default_factory=set)
 
     def add(self, sample: Sample, layout: str) -> None:
@@ -32,6 +33,7 @@ class FileCounts:
         self.candidates[len(sample.objects)] += 1
         self.layouts[layout] += 1
         self.licences.update(source.licence for source in sample.sources)
+        self.box_origins.update(sample.box_origins)
         self.photos.update(source.id for source in sample.sources)
 
     def as_dict(self) -> dict[str, Any]:
@@ -45,6 +47,7 @@ class FileCounts:
             "candidates": _sorted(self.candidates),
             "layouts": _sorted(self.layouts),
             "licences": _sorted(self.licences),
+            "box_origins": _sorted(self.box_origins),
         }
 
 

@@ -17,7 +17,7 @@ class SourceConfig(Settings):
     """Where the photos of single entities come from."""
 
     kind: str = Field(default="folder", description="A name in the entry point group deepperception.sources.")
-    path: Path | None = Field(default=None, description="The folder of photos; kind 'folder' needs it.")
+    path: Path | None = Field(default=None, description="The folder of photos, or the file that lists them.")
     category: str | None = Field(
         default=None,
         description="The one category of all photos, where PATH holds entity folders and no category folders.",
@@ -27,7 +27,10 @@ class SourceConfig(Settings):
     )
     boxed: bool = Field(default=True, description="False takes photos without a box too: enough for multiple choice.")
     skip_bad: bool = Field(default=False, description="Leave faulty photos out, counted, where False stops at them.")
-    options: dict[str, Any] = Field(default={}, description="Settings of a plug-in source.")
+    whole_image: bool = Field(
+        default=False, description="A photo without a box shows one thing all over: the whole photo is its box."
+    )
+    options: dict[str, Any] = Field(default={}, description="Settings of the kind of source.")
 
 
 class SplitShares(Settings):

@@ -18,7 +18,19 @@ from deepperception.errors import InputError
 from deepperception.grounding import question
 from deepperception.inference.images import Frame, examine, open_image
 from deepperception.synthesis.config import SourceConfig
-from deepperception.synthesis.sources import FaultyPhotos, Photo, PixelBox, Tally
+from deepperception.synthesis.labels import settle
+from deepperception.synthesis.sources import (
+    ANOTHER,
+    FAULTY,
+    SEVERAL,
+    TWICE,
+    WHOLE_IMAGE,
+    BoxOrigin,
+    FaultyPhotos,
+    Photo,
+    PixelBox,
+    Tally,
+)
 from deepperception.synthesis.voc import read_annotation, upright_box
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
@@ -27,10 +39,6 @@ _LICENCES = ("LICENSE", "LICENCE")
 _TEXTS = (*_LICENCES, "README", "NOTICE", "COPYING")
 _LEFT_BY_SYSTEMS = ("thumbs.db", "desktop.ini")
 
-SEVERAL = "holds several boxes of its entity"
-ANOTHER = "also shows another entity of its category"
-TWICE = "is the same file as another photo"
-FAULTY = "is faulty"
 MISPLACED = f"is a picture outside an entity's folder and its {_PICTURES}/"
 UNUSED = "is an annotation that no photo uses"
 UNKNOWN = f"is neither a picture ({', '.join(PICTURE_SUFFIXES)}) nor an annotation (.xml)"
@@ -69,7 +77,8 @@ class FolderSource:
         for holding several boxes is not read to its end.
         """
         self.left_out = Tally()
-        folders = self._entity_folders()
+        every = self._entity_folders()
+        folders = self._settled(every)
         siblings: defaultdict[str, set[str]] = defaultdict(set)
         for folder in folders:
             siblings[folder.category].add(_plain(folder.entity))
@@ -94,7 +103,7 @@ class FolderSource:
             raise FaultyPhotos(list(faults.values()))
         for name in faults:
             self.left_out.add(FAULTY, name)
-        self._tally_strays(folders)
+        self._tally_strays(every)
         yield from found
 
     def report(self) -> dict[str, Any]:
@@ -120,6 +129,22 @@ class FolderSource:
                 raise InputError(f"{folder.path}: this entity has no photos ({kinds}); add some, or remove the folder.")
         return folders
 
+    def _settled(self, folders: list[_EntityFolder]) -> list[_EntityFolder]:
+        """The folders with their names written one way; FaultyPhotos, or a count of them, where that is not enough."""
+        named = {folder.path: (folder.category, folder.entity) for folder in folders}
+        settled = settle((named[folder.path] for folder in folders for _ in folder.pictures()), str(self.root))
+        if settled.faults and not self.config.skip_bad:
+            raise FaultyPhotos(list(settled.faults))
+        kept: list[_EntityFolder] = []
+        for folder in folders:
+            label = settled.labels[named[folder.path]]
+            if reason := settled.reasons.get(named[folder.path]):
+                for picture in folder.pictures():
+                    self.left_out.add(reason, self._name(picture))
+            if label is not None:
+                kept.append(_EntityFolder(folder.path, *label))
+        return kept
+
     def _entities_in(self, path: Path, category: str) -> list[_EntityFolder]:
         below = [entity for entity in _visible(path) if entity.is_dir()]
         if self.config.category is None and (not below or any(entity.name == _PICTURES for entity in below)):
@@ -143,10 +168,15 @@ class FolderSource:
         """The photo; None, and counted, where it is sound but cannot be used. InputError says what is faulty."""
         frame = examine(picture, whole=False)
         place = folder.annotation_of(picture)
+        if place is None and self.config.whole_image:
+            return self._read(folder, picture, (0, 0, *frame.upright), frame, licence, WHOLE_IMAGE)
         if place is None and not self.config.boxed:
-            return self._whole(folder, picture, frame, None, licence)
+            return self._read(folder, picture, None, frame, licence, "given")
         if place is None:
-            raise InputError(f"{picture}: there is no annotation of this photo; put {picture.stem}.xml beside it.")
+            raise InputError(
+                f"{picture}: there is no annotation of this photo; put {picture.stem}.xml beside it, or say that such "
+                "photos show one thing all over with synthesis.source.whole_image."
+            )
         annotation = read_annotation(place)
         boxes = [(_plain(label), upright_box(annotation, box, frame)) for label, box in annotation.objects]
         own = [box for label, box in boxes if label == _plain(folder.entity)]
@@ -161,9 +191,17 @@ class FolderSource:
         if any(label in others for label, _ in boxes):
             self.left_out.add(ANOTHER, self._name(picture))
             return None
-        return self._whole(folder, picture, frame, own[0], licence)
+        return self._read(folder, picture, own[0], frame, licence, "given")
 
-    def _whole(self, folder: _EntityFolder, picture: Path, frame: Frame, box: PixelBox | None, licence: str) -> Photo:
+    def _read(
+        self,
+        folder: _EntityFolder,
+        picture: Path,
+        box: PixelBox | None,
+        frame: Frame,
+        licence: str,
+        box_origin: BoxOrigin,
+    ) -> Photo:
         """The photo, read to its end."""
         examine(picture)
         return Photo(
@@ -175,6 +213,7 @@ class FolderSource:
             licence=licence,
             load=lambda: open_image(picture),
             digest=hashlib.sha256(picture.read_bytes()).hexdigest(),
+            box_origin=box_origin,
         )
 
     def _tally_strays(self, folders: list[_EntityFolder]) -> None:

@@ -60,5 +60,6 @@ class RowMaker:
             sources=tuple(Source(photo.id, photo.licence) for photo in drawn.photos),
             split=split,
             seen=drawn.seen,
+            box_origins=tuple(photo.box_origin for photo in drawn.photos),
         )
         return Row(sample, drawn.layout)

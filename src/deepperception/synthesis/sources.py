@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 from PIL import Image
 
 from deepperception.errors import InputError
+from deepperception.inference.images import Frame
 from deepperception.synthesis.config import SourceConfig
 from deepperception.synthesis.plugins import load_plugin
 
 PixelBox = tuple[float, float, float, float]
+BoxOrigin = Literal["given", "whole image", "model"]
+"""Who drew a photo's box: its listing's author; nobody, the photo is taken to be all of one thing; a model."""
+WHOLE_IMAGE: BoxOrigin = "whole image"
 EXAMPLES_KEPT = 5
+
+SEVERAL = "holds several boxes of its entity"
+ANOTHER = "also shows another entity of its category"
+TWICE = "is the same file as another photo"
+FAULTY = "is faulty"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +42,7 @@ class Photo:
     licence: str
     load: Callable[[], Image.Image] = field(repr=False, compare=False)
     digest: str = ""
+    box_origin: BoxOrigin = "given"
 
 
 class Source(Protocol):
@@ -80,6 +90,39 @@ class FaultyPhotos(InputError):
             return first
         place = f" (all are listed in {listed_in})" if listed_in else ""
         return f"{first.rstrip('.')}; {more} more like it{place}."
+
+
+def upright(box: PixelBox, frame: Frame, size: tuple[int, int] | None, where: str) -> PixelBox:
+    """The box in pixels of the upright photo; InputError, saying `where`, if it is reversed or leaves the picture.
+
+    Where EXIF turns the photo by a quarter, the annotated `size` tells whether the annotator saw it turned; where it
+    cannot tell, the box is taken to be of the upright photo, as viewers show it.
+    """
+    x1, y1, x2, y2 = box
+    if size and size not in (frame.upright, frame.stored):
+        raise InputError(
+            f"{where}: it is for a picture of {_by(size)} and the photo has {_by(frame.upright)}; "
+            "correct the size and the box, or remove both."
+        )
+    turned = size == frame.stored != frame.upright
+    width, height = frame.stored if turned else frame.upright
+    if not (x1 < x2 and y1 < y2):
+        raise InputError(
+            f"{where}: the box {_written(box)} is reversed or empty; expected top left, then bottom right."
+        )
+    if x1 < 0 or y1 < 0 or x2 > width or y2 > height:
+        raise InputError(
+            f"{where}: the box {_written(box)} lies outside its picture of {width} x {height}; correct it."
+        )
+    return frame.to_upright(box) if turned else box
+
+
+def _by(size: tuple[int, int]) -> str:
+    return f"{size[0]} x {size[1]}"
+
+
+def _written(box: PixelBox) -> str:
+    return "({:g},{:g}),({:g},{:g})".format(*box)
 
 
 def open_source(config: SourceConfig, seed: int) -> Source:

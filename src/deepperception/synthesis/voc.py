@@ -12,7 +12,7 @@ from defusedxml.ElementTree import parse  # type: ignore[import-untyped]
 
 from deepperception.errors import InputError
 from deepperception.inference.images import Frame
-from deepperception.synthesis.sources import PixelBox
+from deepperception.synthesis.sources import PixelBox, upright
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
@@ -44,28 +44,8 @@ def read_annotation(path: Path) -> Annotation:
 
 
 def upright_box(annotation: Annotation, box: PixelBox, frame: Frame) -> PixelBox:
-    """The box in pixels of the upright photo; InputError where it is reversed or leaves the picture.
-
-    VOC's numbers are taken as edges. Where EXIF turns the photo by a quarter, the annotated size tells whether the
-    annotator saw it turned; where it cannot tell, the box is taken to be of the upright photo, as viewers show it.
-    """
-    x1, y1, x2, y2 = box
-    if annotation.size and annotation.size not in (frame.upright, frame.stored):
-        raise InputError(
-            f"{annotation.path}: it is for a picture of {_by(annotation.size)} and the photo has {_by(frame.upright)}; "
-            "correct the size and the box, or remove both files."
-        )
-    turned = annotation.size == frame.stored != frame.upright
-    width, height = frame.stored if turned else frame.upright
-    if not (x1 < x2 and y1 < y2):
-        raise InputError(
-            f"{annotation.path}: the box {_written(box)} is reversed or empty; expected top left, then bottom right."
-        )
-    if x1 < 0 or y1 < 0 or x2 > width or y2 > height:
-        raise InputError(
-            f"{annotation.path}: the box {_written(box)} lies outside its picture of {width} x {height}; correct it."
-        )
-    return frame.to_upright(box) if turned else box
+    """The box in pixels of the upright photo, as `sources.upright` finds it. VOC's numbers are taken as edges."""
+    return upright(box, frame, annotation.size, str(annotation.path))
 
 
 def _name(thing: Element) -> str:
@@ -91,11 +71,3 @@ def _number(element: Element, key: str, path: Path, default: float | None = None
     if not math.isfinite(number):
         raise InputError(f"{path}: <{key}> should be a number and is {text!r}; correct it.")
     return number
-
-
-def _by(size: tuple[int, int]) -> str:
-    return f"{size[0]} x {size[1]}"
-
-
-def _written(box: PixelBox) -> str:
-    return "({:g},{:g}),({:g},{:g})".format(*box)
