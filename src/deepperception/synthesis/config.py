@@ -95,6 +95,15 @@ class TeacherConfig(Settings):
     batch_size: PositiveInt = Field(default=64, description="Requests handed over at a time.")
 
 
+class LeakageConfig(Settings):
+    """The benchmark that no photo may be of."""
+
+    benchmark: Path | None = Field(default=None, description="Parquet, with KVG-Bench's columns; None: no check.")
+    allowed_because: str | None = Field(
+        default=None, min_length=10, description="Why to go on with photos that are in it; the card will say so."
+    )
+
+
 class RowCounts(Settings):
     """Rows of each file."""
 
@@ -133,6 +142,7 @@ class SynthesisConfig(Settings):
     teacher: TeacherConfig = TeacherConfig()
     filter: FilterConfig = FilterConfig()
     rows: RowCounts = RowCounts()
+    leakage: LeakageConfig = LeakageConfig()
 
     @model_validator(mode="after")
     def _something_to_draw_from(self) -> SynthesisConfig:

@@ -21,6 +21,7 @@ from deepperception.synthesis.compose import refuse_unfit
 from deepperception.synthesis.config import SynthesisConfig
 from deepperception.synthesis.contact_sheet import write_contact_sheet
 from deepperception.synthesis.filter import Filter
+from deepperception.synthesis.leakage import benchmark_digest, check
 from deepperception.synthesis.pools import Pool, deal, refuse_empty, shelve
 from deepperception.synthesis.reason import Explainer, open_teacher
 from deepperception.synthesis.rows import FILES, Row, RowMaker
@@ -67,6 +68,7 @@ def run(config: SynthesisConfig, out: Path, context: Context, *, box_step: int) 
     context.progress.say(f"{len(photos):,} photos to compose, {_said(stock.left_out)}")
 
     def build(folder: Path) -> Outcome:
+        leakage = check(photos, config.leakage, out.with_name(f"{out.name}.leakage.json"), context.progress)
         maker = RowMaker(config, stock.pools, context.seed)
         teacher = open_teacher(config.teacher, box_step)
         explainer = Explainer(
@@ -86,6 +88,7 @@ def run(config: SynthesisConfig, out: Path, context: Context, *, box_step: int) 
             "files": {name: counts[name].as_dict() for name in FILES},
             "photos": {split: pool.photo_count() for split, pool in stock.pools.items()},
             "left_out": stock.left_out,
+            "leakage": leakage,
             "reasoning": explainer.counts(),
         }
         write_card(folder / "card.json", card)
@@ -100,7 +103,7 @@ def run(config: SynthesisConfig, out: Path, context: Context, *, box_step: int) 
         kind="dataset",
         recipe_hash=context.recipe_hash,
         seed=context.seed,
-        inputs={**context.inputs, "photos": photos_digest(photos)},
+        inputs={**context.inputs, "photos": photos_digest(photos), **benchmark_digest(config.leakage)},
         progress=context.progress,
         build=build,
     )
