@@ -6,11 +6,17 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
+from typing import Any, Protocol
 
 ROUNDS = 5
 
 Work = Callable[[], Any]
+
+
+class Measured(Protocol):
+    """Anything that has a line in bench.json: name, ours, peer, ratio, goal, holds; `told` takes the times' place."""
+
+    def measure(self) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from deepperception.cli import cli
 
 COMMANDS = (
     "check", "run", "submit", "status", "synthesize", "benchmark", "sft", "grpo", "evaluate", "compare", "analyze",
-    "promote", "rollback", "serve", "predict", "gc",
+    "promote", "rollback", "serve", "predict", "gc", "remake", "import-released",
 )  # fmt: skip
 TOUCH_A_CLUSTER = ("submit", "promote", "rollback", "gc")
 

@@ -29,6 +29,7 @@ from deepperception.evaluation_commands import compare, evaluate
 from deepperception.infra import Infra
 from deepperception.progress import Progress, show
 from deepperception.recipe import Recipe
+from deepperception.synthesis_commands import import_released, remake
 
 if TYPE_CHECKING:
     from deepperception.artifacts import Context, Interface
@@ -99,6 +100,10 @@ cli.add_command(status)
 
 cli.add_command(synthesize)
 cli.add_command(benchmark)
+
+
+cli.add_command(remake)
+cli.add_command(import_released)
 
 
 @cli.command()

@@ -73,6 +73,37 @@ def test_boxes_enclose_exactly_the_source_pixels(
             assert found == composed.boxes[place]
 
 
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    layout=st.sampled_from(LAYOUTS),
+    shapes=st.lists(boxed_sizes(), min_size=2, max_size=6),
+    seed=st.integers(0, 2**32),
+    rescale=st.booleans(),
+)
+def test_written_integers_are_off_by_half_a_unit_at_most(
+    make_photo: Callable[..., Photo],
+    layout: Layout,
+    shapes: list[tuple[tuple[int, int], PixelBox]],
+    seed: int,
+    rescale: bool,
+) -> None:
+    photos = [make_photo(str(n), size=size, box=box) for n, (size, box) in enumerate(shapes)]
+    composed = compose(photos, layout, Random(seed), CanvasConfig(max_side=400, rescale=rescale))
+    width, height = composed.image.size
+    for box in composed.boxes:
+        exact = Box.from_pixels(*box, width=width, height=height)
+        assert np.abs(np.subtract(exact.rounded().as_tuple(), exact.as_tuple())).max() <= 0.5 + 1e-9
+
+
+@pytest.mark.parametrize("layout", ["side_by_side", "stacked"])
+def test_rows_and_columns_that_would_be_too_long_become_grids(make_photo: Callable[..., Photo], layout: Layout) -> None:
+    size = (300, 60) if layout == "side_by_side" else (60, 300)
+    photos = [make_photo(str(n), size=size, box=(0, 0, *size)) for n in range(3)]
+    composed = compose(photos, layout, Random(0), CanvasConfig(max_side=600))
+    assert composed.layout == "grid" and max(composed.image.size) <= 10 * min(composed.image.size)
+    assert compose(photos, layout, Random(0), CanvasConfig(max_side=600, max_aspect=20)).layout == layout
+
+
 def test_a_box_of_the_whole_photo_reaches_its_edges_to_the_last_bit(make_photo: Callable[..., Photo]) -> None:
     for seed in range(50):
         size = (37 + seed, 101 - seed)
@@ -94,6 +125,9 @@ MODES: dict[str, Callable[[np.ndarray], Image.Image]] = {
     "cmyk.jpg": lambda mask: Image.fromarray(mask).convert("RGB").convert("CMYK"),
     "colour.jpg": lambda mask: Image.fromarray(mask).convert("RGB"),
     "colour.tif": lambda mask: Image.fromarray(mask).convert("RGB"),
+    # Films of two frames, of which the first counts.
+    "animated.png": lambda mask: Image.fromarray(mask).convert("RGB"),
+    "animated.webp": lambda mask: Image.fromarray(mask).convert("RGB"),
 }
 
 
@@ -118,7 +152,9 @@ def test_boxes_survive_files_of_every_kind(
         folder.mkdir()
         exif = Image.Exif()
         exif[0x0112] = orientation
-        MODES[file](mask).save(folder / file, exif=exif, quality=95)
+        second = [Image.new("RGB", stored_size)] if file.startswith("animated") else []
+        film = {"save_all": True, "append_images": second, "lossless": True} if second else {}
+        MODES[file](mask).save(folder / file, exif=exif, quality=95, **film)
         (width, height), box = (
             (stored_size, stored_box) if sees_stored else (frame.upright, frame.to_upright(stored_box))
         )

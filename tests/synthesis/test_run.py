@@ -8,19 +8,21 @@ import itertools
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
-from deepperception.artifacts.datasets import read_rows
+from deepperception.artifacts.datasets import count_rows, read_rows
 from deepperception.artifacts.stage import Context
 from deepperception.errors import InputError
 from deepperception.grounding import Sample
 from deepperception.inference.engine import Decoding, Request
 from deepperception.progress import Progress
 from deepperception.synthesis import run as stage
+from deepperception.synthesis import shards as shards_module
 from deepperception.synthesis.config import SynthesisConfig
 from deepperception.synthesis.pools import deal
 from deepperception.synthesis.rows import FILES, RowMaker
@@ -235,3 +237,83 @@ def test_whole_photos_are_marked_in_rows_and_card(photo_root: Path, tmp_path: Pa
     for sample in rows_in(tmp_path / "d", "test"):
         for thing, origin in zip(sample.objects, sample.box_origins, strict=True):
             assert origin == ("whole image" if thing.entity == "barn owl" else "given")
+
+
+def test_large_files_become_folders_of_shards_with_the_same_rows(photo_root: Path, tmp_path: Path) -> None:
+    whole, parted = settings(photo_root), settings(photo_root, rows_per_shard=5)
+    stage.run(whole, tmp_path / "whole", context(), box_step=1)
+    stage.run(parted, tmp_path / "parted", context(), box_step=1)
+    names = {name: sorted(path.name for path in (tmp_path / "parted" / f"{name}.parquet").glob("*")) for name in FILES}
+    assert names["sft"] == ["00000.parquet", "00001.parquet", "00002.parquet"]
+    assert names["rl"] == ["00000.parquet", "00001.parquet"]
+    assert names["test"] == [], "a benchmark is one file"
+    for name in FILES:
+        assert rows_in(tmp_path / "parted", name) == rows_in(tmp_path / "whole", name)
+        assert count_rows(tmp_path / "parted" / f"{name}.parquet") == ROWS[name]
+    cards = [json.loads((tmp_path / each / "card.json").read_text()) for each in ("whole", "parted")]
+    assert cards[0] == cards[1]
+    assert sorted(path.name for path in tmp_path.iterdir() if not path.name.startswith(".")) == [
+        "parted", "photos", "whole",
+    ], "nothing is left beside the datasets"  # fmt: skip
+
+
+def test_a_killed_run_keeps_its_shards_and_ends_at_the_same_digest(
+    photo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Steady(NamingTeacher):
+        """Has nothing to say of rows about a barn owl."""
+
+        asked = 0
+
+        def generate(self, requests: Sequence[Request], decoding: Decoding) -> Iterator[list[str]]:
+            for replies in super().generate(requests, decoding):
+                Steady.asked += 1
+                yield [""] if replies[0].startswith("It is barn owl") else replies
+
+    monkeypatch.setattr(stage, "open_teacher", lambda config, box_step: Steady(config.options, box_step))
+    config, said = settings(photo_root, rows_per_shard=4), io.StringIO()
+    first = stage.run(config, tmp_path / "whole", context(), box_step=1)
+    asked, Steady.asked = Steady.asked, 0
+    write, written = shards_module.write_rows, []
+
+    def killed_in_the_third(path: Path, rows: Any) -> int:
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        written.append(path)
+        return write(path, rows)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shards_module, "write_rows", killed_in_the_third)
+        with pytest.raises(KeyboardInterrupt):
+            stage.run(config, tmp_path / "cut", context(), box_step=1)
+    again = stage.run(config, tmp_path / "cut", context(stream=said), box_step=1)
+    assert "sft: 2 of 3 shards were there from a run that was cut off" in said.getvalue()
+    assert again.digest == first.digest
+    assert Steady.asked == asked, "what was asked is not asked again"
+    card = json.loads((tmp_path / "cut" / "card.json").read_text())["reasoning"]
+    assert card["kept"] == ROWS["sft"] and card["kept"] + sum(card["refused"].values()) == asked
+    assert not (tmp_path / "cut.shards").exists()
+
+
+def test_shards_of_other_settings_are_not_used(
+    photo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(stage, "write_card", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            stage.run(settings(photo_root), tmp_path / "cut", context(seed=1), box_step=1)
+    said = io.StringIO()
+    stage.run(settings(photo_root), tmp_path / "cut", context(stream=said), box_step=1)
+    stage.run(settings(photo_root), tmp_path / "whole", context(), box_step=1)
+    assert "were there" not in said.getvalue()
+    assert digests(tmp_path / "cut") == digests(tmp_path / "whole")
+
+
+def test_any_row_can_be_made_again_alone(photo_root: Path, tmp_path: Path) -> None:
+    config = settings(photo_root)
+    stage.run(config, tmp_path / "data", context(seed=3), box_step=1)
+    for name in FILES:
+        sample = rows_in(tmp_path / "data", name)[5]
+        again = stage.remake(config, 3, name, int(sample.question_id.rsplit("/", 1)[1])).sample
+        assert replace(again, reasoning=sample.reasoning) == sample
+        assert hashlib.sha256(again.image).digest() == hashlib.sha256(sample.image).digest()

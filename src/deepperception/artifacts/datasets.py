@@ -58,7 +58,8 @@ def read_rows(path: Path, *, seen: Collection[str] | None = None) -> Iterator[Sa
     `seen` names the categories that count as seen. Without it a file's own `seen` column decides; where there is none,
     the five that KVG-Bench trains on. Columns that a plain benchmark lacks come out empty, its split as test.
 
-    InputError names the file and the column, or the row (counted from 1), of whatever is wrong.
+    A folder of parquet shards is read like one file, in order of their names. InputError names the file and the
+    column, or the row (counted from 1), of whatever is wrong.
     """
     for sample in rows_or_faults(path, seen=seen):
         if isinstance(sample, InputError):
@@ -74,6 +75,11 @@ def rows_or_faults(
     Without `pictures` they are not read from the disk either: the samples hold none. InputError is raised for what is
     wrong with the whole file.
     """
+    for file in shards_of(path):
+        yield from _read_file(file, seen, pictures)
+
+
+def _read_file(path: Path, seen: Collection[str] | None, pictures: bool) -> Iterator[Sample | InputError]:
     with opened(path) as file:
         check_columns(path, file.schema_arrow, _schema(), required=KVG_COLUMNS)
         names = set(file.schema_arrow.names)
@@ -92,16 +98,29 @@ def sound_rows(path: Path, *, seen: Collection[str] | None = None, pictures: boo
 
 def question_ids(path: Path) -> Iterator[str]:
     """The ids of all rows, in order; "" where a row has none. Reads no other column."""
-    with opened(path) as file:
-        check_columns(path, file.schema_arrow, _schema(), required=KVG_COLUMNS)
-        for row in raw_rows(path, file, ["question_id"]):
-            yield "" if row["question_id"] is None else str(row["question_id"])
+    for shard in shards_of(path):
+        with opened(shard) as file:
+            check_columns(shard, file.schema_arrow, _schema(), required=KVG_COLUMNS)
+            for row in raw_rows(shard, file, ["question_id"]):
+                yield "" if row["question_id"] is None else str(row["question_id"])
 
 
 def count_rows(path: Path) -> int:
-    """The number of rows, from the file's footer."""
-    with opened(path) as file:
-        return int(file.metadata.num_rows)
+    """The number of rows, from the footer of the file, or of each shard."""
+    rows = 0
+    for shard in shards_of(path):
+        with opened(shard) as file:
+            rows += int(file.metadata.num_rows)
+    return rows
+
+
+def shards_of(path: Path) -> list[Path]:
+    """The parquet files of a dataset: itself, or those in the folder in order of their names; at least one."""
+    if not path.is_dir():
+        return [path]
+    if shards := sorted(path.glob("*.parquet")):
+        return shards
+    raise InputError(f"{path}: this folder holds no parquet files; give a dataset or benchmark in parquet.")
 
 
 def opened(path: Path) -> pq.ParquetFile:

@@ -10,6 +10,8 @@ from typing import Any
 
 from deepperception.grounding import Sample
 
+_COUNTERS = ("categories", "targets", "candidates", "layouts", "licences", "box_origins")
+
 
 @dataclass
 class FileCounts:
@@ -35,6 +37,24 @@ class FileCounts:
         self.licences.update(source.licence for source in sample.sources)
         self.box_origins.update(sample.box_origins)
         self.photos.update(source.id for source in sample.sources)
+
+    def update(self, other: FileCounts) -> None:
+        """Add what another part of the file holds."""
+        self.rows += other.rows
+        self.seen += other.seen
+        for name in _COUNTERS:
+            getattr(self, name).update(getattr(other, name))
+        self.photos |= other.photos
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, for `from_json`."""
+        counters = {name: list(getattr(self, name).items()) for name in _COUNTERS}
+        return {"rows": self.rows, "seen": self.seen, "photos": sorted(self.photos), **counters}
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> FileCounts:
+        counters: dict[str, Any] = {name: Counter(dict(content[name])) for name in _COUNTERS}
+        return cls(rows=content["rows"], seen=content["seen"], photos=set(content["photos"]), **counters)
 
     def as_dict(self) -> dict[str, Any]:
         return {

@@ -17,20 +17,27 @@ from deepperception.synthesis.sources import Photo, PixelBox
 
 @dataclass(frozen=True, slots=True)
 class Composition:
-    """A composed RGB picture, and the box of each photo's entity in its pixels, not rounded, in the photos' order."""
+    """A composed RGB picture, and the box of each photo's entity in its pixels, not rounded, in the photos' order.
+
+    `layout` is a grid where the one that was asked for came out longer than pictures may be.
+    """
 
     image: Image.Image
     boxes: tuple[PixelBox, ...]
+    layout: Layout
 
 
 def compose(photos: Sequence[Photo], layout: Layout, rng: Random, canvas: CanvasConfig) -> Composition:
     """Lay out at least two photos. A slot's photo is stretched to fill it, so its box moves by an exact affine map."""
-    plan = arrange(layout, [photo.size for photo in photos], rng, canvas)
+    sizes = [photo.size for photo in photos]
+    plan = arrange(layout, sizes, rng, canvas)
+    if canvas.rescale and max(plan.size) > canvas.max_aspect * min(plan.size):
+        layout, plan = "grid", arrange("grid", sizes, rng, canvas)
     image = Image.new("RGB", plan.size, canvas.background)
     for photo, slot in zip(photos, plan.slots, strict=True):
         image.paste(_fitted(photo, slot), (int(slot.left), int(slot.top)))
     boxes = tuple(_moved(photo, slot) for photo, slot in zip(photos, plan.slots, strict=True))
-    return Composition(image, boxes)
+    return Composition(image, boxes, layout)
 
 
 def encode(image: Image.Image, canvas: CanvasConfig) -> bytes:

@@ -51,6 +51,11 @@ class CanvasConfig(Settings):
     """The composed picture. Sizes in pixels."""
 
     max_side: int = Field(default=1344, ge=28, le=8192, description="Longest side, where photos are rescaled.")
+    max_aspect: float = Field(
+        default=10.0,
+        ge=3,
+        description="Longer side over shorter; rows and columns beyond it become grids. Rescaled only.",
+    )
     rescale: bool = Field(
         default=True, description="False keeps each photo's own pixels, and the canvas grows as it must."
     )
@@ -95,6 +100,15 @@ class TeacherConfig(Settings):
     batch_size: PositiveInt = Field(default=64, description="Requests handed over at a time.")
 
 
+class LookAlikeConfig(Settings):
+    """Which entities to show together, where it is known which look alike."""
+
+    path: Path | None = Field(default=None, description="CSV: entity, other, similarity (0 to 1); None: all alike.")
+    preference: float = Field(
+        default=0.8, ge=0, le=1, description="0 draws evenly, 1 by similarity alone. The project's own choice."
+    )
+
+
 class LeakageConfig(Settings):
     """The benchmark that no photo may be of."""
 
@@ -137,11 +151,16 @@ class SynthesisConfig(Settings):
         default={"side_by_side": 1.0, "stacked": 1.0, "grid": 1.0, "free": 1.0},
         description="Weight of each layout. Paper: these four, weights unknown.",
     )
+    look_alikes: LookAlikeConfig = LookAlikeConfig()
     canvas: CanvasConfig = CanvasConfig()
     splits: SplitShares = SplitShares()
     teacher: TeacherConfig = TeacherConfig()
     filter: FilterConfig = FilterConfig()
     rows: RowCounts = RowCounts()
+    rows_per_shard: PositiveInt = Field(
+        default=2500,
+        description="sft and rl become folders of shards where they have more rows; a killed run keeps them.",
+    )
     leakage: LeakageConfig = LeakageConfig()
 
     @model_validator(mode="after")

@@ -14,6 +14,7 @@ from typing import TypeVar, cast
 from deepperception.errors import InputError
 from deepperception.grounding import Split
 from deepperception.synthesis.config import Layout, SynthesisConfig
+from deepperception.synthesis.look_alikes import LookAlikes, read_look_alikes
 from deepperception.synthesis.sources import Photo, Tally
 
 TOO_FEW = "is of an entity with too few photos to be in every split"
@@ -48,6 +49,7 @@ class Pool:
     seen: Mapping[str, Shelf]
     unseen: Mapping[str, Shelf]
     config: SynthesisConfig
+    look_alikes: LookAlikes | None = None
 
     def draw(self, index: int, rng: Random) -> Draw:
         """The row with this number. Categories take turns; entities, photos, target and layout are random."""
@@ -56,7 +58,8 @@ class Pool:
         category = list(side)[index // len(sides) % len(side)]
         shelf = self.shown(side, category)
         count = _weighted(self._possible(shelf), rng)
-        entities = rng.sample(list(shelf), count)
+        names = list(shelf)
+        entities = self.look_alikes.choose(names, count, rng) if self.look_alikes else rng.sample(names, count)
         target = rng.randrange(count)
         if entities[target] not in side[category]:
             wanted = rng.choice(list(side[category]))
@@ -141,7 +144,8 @@ def shelve(
             shares = [cast(float, getattr(config.splits, split)) for split in splits]
             for split, part in zip(splits, _parts(its_photos, shares, seed), strict=True):
                 shelves[split][unseen].setdefault(category, {})[entity] = part
-    return {split: Pool(*shelves[split], config) for split in SPLITS}, left_over
+    look_alikes = read_look_alikes(config.look_alikes)
+    return {split: Pool(*shelves[split], config, look_alikes) for split in SPLITS}, left_over
 
 
 def refuse_empty(pools: Mapping[Split, Pool]) -> None:

@@ -6,7 +6,7 @@ import itertools
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import cast
 
 from deepperception.errors import InputError
 from deepperception.grounding import Object, Sample
@@ -67,9 +67,6 @@ class Explainer:
                     self.kept += 1
                     yield replace(row, sample=replace(row.sample, reasoning=reasoning))
             self._refuse_poor_teacher()
-
-    def counts(self) -> dict[str, Any]:
-        return {"kept": self.kept, "refused": dict(sorted(self.refused.items()))}
 
     def _ask(self, rows: list[Row]) -> Iterator[str]:
         requests = [Request(request_text(row.sample, self.box_step), row.sample.image) for row in rows]

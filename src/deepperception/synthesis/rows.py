@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 
 from deepperception.grounding import Box, Object, Sample, Source, Split, answer_text, question
 from deepperception.synthesis.compose import compose, encode
 from deepperception.synthesis.config import Layout, SynthesisConfig
+from deepperception.synthesis.in_order import cores, in_order
 from deepperception.synthesis.pools import Pool
 
 FILES: dict[str, Split] = {"sft": "train", "rl": "train", "validation": "validation", "test": "test"}
@@ -33,9 +36,11 @@ class RowMaker:
     pools: Mapping[Split, Pool]
     seed: int
 
-    def rows(self, file: str) -> Iterator[Row]:
-        """The rows of a file from the first on, without end."""
-        return (self.row(file, index) for index in itertools.count())
+    def rows(self, file: str, first: int = 0) -> Iterator[Row]:
+        """The rows of a file from number `first` on, without end; a few are made ahead, a thread for each core."""
+        with ThreadPoolExecutor(cores()) as threads:
+            for _, row in in_order(threads, partial(self.row, file), itertools.count(first)):
+                yield row
 
     def row(self, file: str, index: int) -> Row:
         """A composed picture with its question and exact boxes in whole thousandths; no reasoning yet."""
@@ -62,4 +67,4 @@ class RowMaker:
             seen=drawn.seen,
             box_origins=tuple(photo.box_origin for photo in drawn.photos),
         )
-        return Row(sample, drawn.layout)
+        return Row(sample, picture.layout)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from deepperception.artifacts.datasets import read_rows, write_rows
+from deepperception.artifacts.datasets import read_rows
 from deepperception.artifacts.disk import write_text
 from deepperception.artifacts.manifest import Manifest
 from deepperception.artifacts.stage import Context, Outcome, once
 from deepperception.errors import InputError
 from deepperception.grounding import LETTERS, Sample, Split
-from deepperception.progress import Bar
+from deepperception.progress import Bar, Progress
 from deepperception.synthesis.card import FileCounts, write_card
 from deepperception.synthesis.compose import refuse_unfit
 from deepperception.synthesis.config import SynthesisConfig
@@ -25,6 +27,7 @@ from deepperception.synthesis.leakage import benchmark_digest, check
 from deepperception.synthesis.pools import Pool, deal, refuse_empty, shelve
 from deepperception.synthesis.reason import Explainer, open_teacher
 from deepperception.synthesis.rows import FILES, Row, RowMaker
+from deepperception.synthesis.shards import Made, Shards, place_shards
 from deepperception.synthesis.sources import FaultyPhotos, Photo, Source, open_source
 
 _SHOWN_OF_EACH_FILE = 4
@@ -53,10 +56,11 @@ def run(config: SynthesisConfig, out: Path, context: Context, *, box_step: int) 
 
     Where `config.questions` asks for choices, its rows are multiple-choice questions (`run_choices`).
 
-    All photos are read and checked before anything is written. Boxes in rows are exact to the thousandth; `box_step`
-    is what the boxes in `sft`'s reasoning are rounded to, for a model that counts in larger steps. A complete folder
-    made from the same is used again. InputError for photos or settings that cannot work, or a teacher that is mostly
-    refused.
+    `sft` and `rl` are folders of shards where they have more rows than one holds. All photos are read and checked, and
+    compared with the benchmark, before anything is written. Boxes in rows are exact to the thousandth; `box_step` is
+    what the boxes in `sft`'s reasoning are rounded to, for a model that counts in larger steps. A complete folder made
+    from the same is used again, and of a killed run the shards that it finished. InputError for photos or settings
+    that cannot work, or a teacher that is mostly refused.
     """
     if config.questions == "choices":
         from deepperception.synthesis.choices import run_choices
@@ -67,46 +71,91 @@ def run(config: SynthesisConfig, out: Path, context: Context, *, box_step: int) 
     photos = stock.photos
     context.progress.say(f"{len(photos):,} photos to compose, {_said(stock.left_out)}")
 
+    inputs = {**context.inputs, "photos": photos_digest(photos), **benchmark_digest(config.leakage)}
+    key = {"recipe": context.recipe_hash, "seed": context.seed, "inputs": inputs, "box_step": box_step}
+    shards = Shards(out.with_name(f"{out.name}.shards"), key)
+
     def build(folder: Path) -> Outcome:
         leakage = check(photos, config.leakage, out.with_name(f"{out.name}.leakage.json"), context.progress)
         maker = RowMaker(config, stock.pools, context.seed)
         teacher = open_teacher(config.teacher, box_step)
-        explainer = Explainer(
-            teacher, Filter(config.filter, _names(photos), box_step), config.teacher, box_step, context.seed
-        )
-        counts = {name: FileCounts() for name in FILES}
-        for name in FILES:
-            wanted = getattr(config.rows, name)
-            rows = (
-                explainer.explain(maker.rows(name), wanted)
-                if name == "sft"
-                else itertools.islice(maker.rows(name), wanted)
-            )
-            with context.progress.track(wanted, f"{name} pictures") as bar:
-                write_rows(folder / f"{name}.parquet", _counted(rows, counts[name], bar))
+        judge = Filter(config.filter, _names(photos), box_step)
+        explain = partial(Explainer, teacher, judge, config.teacher, box_step, context.seed)
+        shards.clear_others()
+        written = {name: _write(name, config, maker, explain, shards, folder, context.progress) for name in FILES}
+        sft = written["sft"]
         card = {
-            "files": {name: counts[name].as_dict() for name in FILES},
+            "files": {name: file.counts.as_dict() for name, file in written.items()},
             "photos": {split: pool.photo_count() for split, pool in stock.pools.items()},
             "left_out": stock.left_out,
             "leakage": leakage,
-            "reasoning": explainer.counts(),
+            "reasoning": {"kept": sft.counts.rows, "refused": dict(sorted(sft.refused.items()))},
         }
         write_card(folder / "card.json", card)
         write_contact_sheet(folder / "contact_sheet.png", _first_of_each(folder))
         return Outcome(
-            counts={"photos": len(photos), **{name: counts[name].rows for name in FILES}},
+            counts={"photos": len(photos), **{name: file.counts.rows for name, file in written.items()}},
             backend={"teacher": dict(teacher.backend)},
         )
 
-    return once(
+    manifest = once(
         out,
         kind="dataset",
         recipe_hash=context.recipe_hash,
         seed=context.seed,
-        inputs={**context.inputs, "photos": photos_digest(photos), **benchmark_digest(config.leakage)},
+        inputs=inputs,
         progress=context.progress,
         build=build,
     )
+    shards.discard()
+    return manifest
+
+
+def _write(
+    name: str,
+    config: SynthesisConfig,
+    maker: RowMaker,
+    explain: Callable[[], Explainer],
+    shards: Shards,
+    folder: Path,
+    progress: Progress,
+) -> Made:
+    """Make one file of the dataset, as far as a killed run has not; what it holds."""
+    wanted = getattr(config.rows, name)
+    per_shard = config.rows_per_shard if FILES[name] == "train" else wanted  # a benchmark is one file
+    with progress.track(wanted, f"{name} pictures") as bar:
+
+        def make(first: int, count: int) -> tuple[Iterable[Row], Callable[[], Mapping[str, int]]]:
+            rows = maker.rows(name, first)
+            if name != "sft":
+                return _told(itertools.islice(rows, count), bar), dict
+            explainer = explain()
+            return _told(explainer.explain(rows, count), bar), lambda: explainer.refused
+
+        files, counts, refused, kept = [], FileCounts(), Counter[str](), 0
+        for path, made, there in shards.make(name, wanted, per_shard, make):
+            files.append(path)
+            counts.update(made.counts)
+            refused.update(made.refused)
+            if there:
+                kept += 1
+                bar.advance(made.counts.rows)
+    if kept:
+        progress.say(f"{name}: {kept} of {len(files)} shards were there from a run that was cut off")
+    place_shards(files, folder / f"{name}.parquet")
+    return Made(counts, counts.rows + refused.total(), refused)
+
+
+def _told(rows: Iterable[Row], bar: Bar) -> Iterator[Row]:
+    for row in rows:
+        yield row
+        bar.advance()
+
+
+def remake(config: SynthesisConfig, seed: int, file: str, number: int) -> Row:
+    """Row `number` of a file, as `run` made it, alone; without its reasoning. The number is in its question_id."""
+    stock = survey(config, seed, box_step=1)
+    return RowMaker(config, stock.pools, seed).row(file, number)
 
 
 def survey(config: SynthesisConfig, seed: int, *, box_step: int) -> Stock:
@@ -156,13 +205,6 @@ def _names(photos: Iterable[Photo]) -> dict[str, set[str]]:
     for photo in photos:
         names.setdefault(photo.category, set()).add(photo.entity)
     return names
-
-
-def _counted(rows: Iterable[Row], counts: FileCounts, bar: Bar) -> Iterator[Sample]:
-    for row in rows:
-        counts.add(row.sample, row.layout)
-        yield row.sample
-        bar.advance()
 
 
 def _first_of_each(folder: Path) -> Iterator[Sample]:
