@@ -13,7 +13,7 @@ from benchmarks.pairs import Pair
 
 ROWS = 48
 GOAL = 0.80
-ENTITIES, PHOTOS_EACH, PHOTO_SIZE = 8, 5, (1024, 768)
+ENTITIES, PHOTOS_EACH, PHOTO_SIZE = 8, 5, (1021, 767)
 
 
 def pair() -> Pair:
@@ -70,7 +70,7 @@ def _files() -> dict[str, bytes]:
 
 
 def _maker():  # type: ignore[no-untyped-def]
-    from deepperception.inference.images import open_image
+    from deepperception.inference.images import open_image, open_reduced
     from deepperception.synthesis.config import SynthesisConfig
     from deepperception.synthesis.pools import deal
     from deepperception.synthesis.rows import RowMaker
@@ -80,7 +80,10 @@ def _maker():  # type: ignore[no-untyped-def]
         width, height = PHOTO_SIZE
         box = (width / 8, height / 8, width / 2, height / 2)
         entity = f"thing {identity.split('/')[0]}"
-        return Photo(identity, "thing", entity, box, PHOTO_SIZE, "CC0-1.0", lambda: open_image(content))
+        return Photo(
+            identity, "thing", entity, box, PHOTO_SIZE, "CC0-1.0",
+            load=lambda: open_image(content), load_reduced=lambda least: open_reduced(content, least),
+        )  # fmt: skip
 
     photos = [photo(identity, content) for identity, content in _files().items()]
     config = SynthesisConfig()

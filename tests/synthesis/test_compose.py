@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import get_args
@@ -16,7 +18,7 @@ from PIL import Image
 
 from deepperception.errors import InputError
 from deepperception.grounding import Box
-from deepperception.inference.images import Frame
+from deepperception.inference.images import Frame, open_image, open_reduced
 from deepperception.synthesis.compose import compose, encode
 from deepperception.synthesis.config import CanvasConfig, Layout, SourceConfig
 from deepperception.synthesis.folder import FolderSource
@@ -71,6 +73,36 @@ def test_boxes_enclose_exactly_the_source_pixels(
             assert np.abs(np.subtract(found, composed.boxes[place])).max() <= 0.75
         else:
             assert found == composed.boxes[place]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    layout=st.sampled_from(LAYOUTS),
+    size=st.tuples(st.integers(200, 700), st.integers(200, 700)),
+    corner=st.tuples(st.floats(0, 0.5), st.floats(0, 0.5)),
+    max_side=st.integers(60, 700),
+    seed=st.integers(0, 2**32),
+)
+def test_boxes_are_exact_where_a_jpeg_is_read_at_a_part_of_its_size(
+    layout: Layout, size: tuple[int, int], corner: tuple[float, float], max_side: int, seed: int
+) -> None:
+    x1, y1 = (round(length * share) for length, share in zip(size, corner, strict=True))
+    box = (x1, y1, x1 + size[0] // 2, y1 + size[1] // 2)
+    canvas = CanvasConfig(max_side=max_side, background=BLACK)
+
+    def photo(name: str, paint: tuple[int, int, int]) -> Photo:
+        image = Image.new("RGB", size)
+        image.paste(paint, box)
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=98)
+        content = buffer.getvalue()
+        load, reduced = partial(open_image, content), partial(open_reduced, content)
+        return Photo(name, "bird", name, box, size, "CC0-1.0", load, load_reduced=reduced)
+
+    composed = compose([photo("a", (255, 255, 255)), photo("b", BLACK)], layout, Random(seed), canvas)
+    found = white_pixels(composed.image)
+    assert found is not None
+    assert np.abs(np.subtract(found, composed.boxes[0])).max() <= 1
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -86,6 +86,24 @@ def open_image(
         return _rgb(image if turn is None else image.transpose(turn))
 
 
+def open_reduced(data: bytes | Path, least: tuple[int, int], *, name: str | None = None) -> tuple[Image.Image, int]:
+    """As open_image, for a picture that will be shrunk anyway: (the picture at 1/n of its size, n).
+
+    n is 1, 2, 4 or 8, the largest that leaves at least the size `least` (width, height); a pixel is n x n of the
+    picture's own, of which the last in a row or column may reach beyond its edge. Only upright JPEGs are reduced.
+    """
+    name = name or _name(data)
+    with _opened(data, name, MAX_PIXELS, None) as image:
+        factor = 1
+        if image.format == "JPEG" and image.mode in ("RGB", "L") and _orientation(image) == 1:
+            width = image.width
+            if drafted := image.draft(None, least):
+                factor = round(width / drafted[1][2])
+        _decode(image, name)
+        turn = _UPRIGHT.get(_orientation(image))
+        return _rgb(image if turn is None else image.transpose(turn)), factor
+
+
 def examine(
     data: bytes | Path,
     *,

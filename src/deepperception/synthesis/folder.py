@@ -16,7 +16,7 @@ from typing import Any
 
 from deepperception.errors import InputError
 from deepperception.grounding import question
-from deepperception.inference.images import Frame, examine, open_image
+from deepperception.inference.images import Frame, examine, open_image, open_reduced
 from deepperception.synthesis.config import SourceConfig
 from deepperception.synthesis.labels import settle
 from deepperception.synthesis.sources import (
@@ -214,6 +214,7 @@ class FolderSource:
             load=lambda: open_image(picture),
             digest=hashlib.sha256(picture.read_bytes()).hexdigest(),
             box_origin=box_origin,
+            load_reduced=lambda least: open_reduced(picture, least),
         )
 
     def _tally_strays(self, folders: list[_EntityFolder]) -> None:

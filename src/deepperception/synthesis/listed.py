@@ -16,7 +16,7 @@ from PIL import Image
 
 from deepperception.errors import InputError
 from deepperception.grounding import question
-from deepperception.inference.images import Frame, examine, open_image
+from deepperception.inference.images import Frame, examine, open_image, open_reduced
 from deepperception.synthesis.config import SourceConfig
 from deepperception.synthesis.labels import settle
 from deepperception.synthesis.sources import (
@@ -143,7 +143,7 @@ class ListedSource:
         """The photo; None, and counted, where it is sound but shows its entity twice."""
         question(entity)  # refuses names that cannot be asked for
         name = f"{entry.where} ({entry.id})"
-        content = entry.picture if isinstance(entry.picture, Path) else entry.picture.read()
+        content = _content(entry)
         frame = examine(content, name=name)
         width, height = frame.upright
         if entry.cut_off >= height:
@@ -168,6 +168,7 @@ class ListedSource:
             load=partial(_load, entry),
             digest=hashlib.sha256(content.read_bytes() if isinstance(content, Path) else content).hexdigest(),
             box_origin="given" if box else WHOLE_IMAGE,
+            load_reduced=None if entry.cut_off else partial(_load_reduced, entry),
         )
 
 
@@ -182,6 +183,13 @@ def _own_box(entry: Entry, frame: Frame, size: tuple[int, int]) -> PixelBox | No
 
 
 def _load(entry: Entry) -> Image.Image:
-    content = entry.picture if isinstance(entry.picture, Path) else entry.picture.read()
-    picture = open_image(content, name=f"{entry.where} ({entry.id})")
+    picture = open_image(_content(entry), name=f"{entry.where} ({entry.id})")
     return picture.crop((0, 0, picture.width, picture.height - entry.cut_off)) if entry.cut_off else picture
+
+
+def _load_reduced(entry: Entry, least: tuple[int, int]) -> tuple[Image.Image, int]:
+    return open_reduced(_content(entry), least, name=f"{entry.where} ({entry.id})")
+
+
+def _content(entry: Entry) -> bytes | Path:
+    return entry.picture if isinstance(entry.picture, Path) else entry.picture.read()
