@@ -34,7 +34,8 @@ def compose(photos: Sequence[Photo], layout: Layout, rng: Random, canvas: Canvas
     plan = arrange(layout, sizes, rng, canvas)
     if canvas.rescale and max(plan.size) > canvas.max_aspect * min(plan.size):
         layout, plan = "grid", arrange("grid", sizes, rng, canvas)
-    pixels = np.full((plan.size[1], plan.size[0], 3), canvas.background, np.uint8)
+    row = np.tile(np.array(canvas.background, np.uint8), (plan.size[0], 1))
+    pixels = np.broadcast_to(row, (plan.size[1], *row.shape)).copy()
     boxes = []
     for photo, slot in zip(photos, plan.slots, strict=True):
         fitted, box = _fitted(photo, slot)
@@ -79,13 +80,30 @@ def _fitted(photo: Photo, slot: Slot) -> tuple[np.ndarray, PixelBox]:
         raise InputError(
             f"{photo.id}: the photo changed while it was in use; leave photos alone until synthesis is done."
         )
-    pixels = np.asarray(picture)
+    pixels = _pixels(picture)
     if picture.size != size:
         cv2.setNumThreads(1)  # rows are made in a thread for each core already
-        shrinks = size[0] <= picture.width and size[1] <= picture.height
-        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+        pixels = cv2.resize(pixels, size, interpolation=_filter(max(picture.width / size[0], picture.height / size[1])))
     # A reduced picture's last pixels may reach beyond the photo's edge: what fills the slot is that much larger.
-    return pixels, _moved(_box_of(photo), (picture.width * factor, picture.height * factor), slot)
+    return pixels[..., :3], _moved(_box_of(photo), (picture.width * factor, picture.height * factor), slot)
+
+
+def _pixels(picture: Image.Image) -> np.ndarray:
+    """An RGB picture's pixels [height, width, 3 or 4], without a copy where Pillow holds them in one piece."""
+    import pyarrow as pa
+
+    try:
+        flat = pa.array(picture).flatten().to_numpy(zero_copy_only=True)
+    except ValueError:  # a large picture is in several pieces
+        return np.asarray(picture)
+    return flat.reshape(picture.height, picture.width, 4)
+
+
+def _filter(shrinking: float) -> int:
+    """How to resize, by how much smaller a picture becomes. Down to a half, its neighbours are all that a pixel has."""
+    import cv2
+
+    return cv2.INTER_CUBIC if shrinking < 1 else cv2.INTER_LINEAR if shrinking <= 2 else cv2.INTER_AREA
 
 
 def _moved(box: PixelBox, size: tuple[int, int], slot: Slot) -> PixelBox:
