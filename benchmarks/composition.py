@@ -22,7 +22,7 @@ def pair() -> Pair:
     The peer decodes the photos of the same rows at their full size and encodes pictures of the same sizes and content.
     Both return how many bytes they wrote.
     """
-    from deepperception.synthesis.in_order import cores
+    from deepperception.synthesis.rows import cores
 
     maker = _maker()
     jobs = [_job(maker, index) for index in range(ROWS)]

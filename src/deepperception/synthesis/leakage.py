@@ -7,11 +7,9 @@ project's. Entities are expected to be shared, and are listed.
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import math
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,11 +18,12 @@ from deepperception.artifacts.datasets import read_rows
 from deepperception.artifacts.disk import write_text
 from deepperception.errors import InputError
 from deepperception.grounding import Box, Sample
+from deepperception.inference.ahead import ahead
 from deepperception.inference.images import open_image
 from deepperception.progress import Progress
 from deepperception.synthesis.config import LeakageConfig
-from deepperception.synthesis.in_order import cores, in_order
 from deepperception.synthesis.likeness import Look, Looks, glance, look
+from deepperception.synthesis.rows import cores
 from deepperception.synthesis.sources import Photo
 
 _NAMED = 3
@@ -110,44 +109,43 @@ def check(photos: Sequence[Photo], config: LeakageConfig, listing: Path, progres
 def compare(photos: Sequence[Photo], config: LeakageConfig, progress: Progress) -> Leakage:
     """Look for every photo in every picture of the benchmark; a thread for each core."""
     assert config.benchmark is not None
-    names: dict[str, set[str]] = {}
+    names: set[str] = set()
     pictures = 0
     looks: list[Look] = []
-    with ThreadPoolExecutor(cores()) as threads:
-        for sample, seen in in_order(threads, _looks_of, read_rows(config.benchmark)):
-            looks += seen
-            pictures += 1
-            names.setdefault(sample.category, set()).update(
-                [_plain(sample.entity), *(_plain(thing.entity) for thing in sample.objects)]
-            )
-        benchmark = Looks(looks)
+    threads = {"workers": cores(), "at_most": 4 * cores()}
+    for entities, seen in ahead(_seen_on, read_rows(config.benchmark), **threads):
+        looks += seen
+        pictures += 1
+        names |= entities
+    benchmark = Looks(looks)
 
-        def found(photo: Photo) -> list[str]:
-            return benchmark.shared_with(look(photo.id, photo.load()))
+    def found(photo: Photo) -> list[Pair]:
+        return [(photo.id, question_id) for question_id in benchmark.shared_with(look(photo.id, photo.load()))]
 
-        pairs: list[Pair] = []
-        with progress.track(len(photos), "photos against the benchmark") as bar:
-            for photo, shared in in_order(threads, found, photos):
-                pairs += [(photo.id, question_id) for question_id in shared]
-                bar.advance()
+    pairs: list[Pair] = []
+    with progress.track(len(photos), "photos against the benchmark") as bar:
+        for shared in ahead(found, photos, **threads):
+            pairs += shared
+            bar.advance()
     return Leakage(
         benchmark=config.benchmark.name,
         digest=benchmark_digest(config)["benchmark"],
         pictures=pictures,
         photos=len(photos),
         pairs=tuple(pairs),
-        shared_entities=_shared(photos, set(itertools.chain.from_iterable(names.values()))),
+        shared_entities=_shared(photos, names),
         reason=config.allowed_because,
     )
 
 
-def _looks_of(sample: Sample) -> list[Look]:
-    """The picture with its parts; and, as wholes, the things on it that have a box."""
+def _seen_on(sample: Sample) -> tuple[set[str], list[Look]]:
+    """The entities of a benchmark's picture; its look, and as wholes those of the things on it that have a box."""
     picture = open_image(sample.image, name=sample.question_id)
     boxes = {sample.target, *(thing.box for thing in sample.objects)}
     regions = [picture.crop(_whole_pixels(box, picture.size)) for box in sorted(boxes, key=Box.as_tuple)]
     wholes = [glance(sample.question_id, region) for region in regions]
-    return [look(sample.question_id, picture), *wholes]
+    entities = {_plain(sample.entity), *(_plain(thing.entity) for thing in sample.objects)}
+    return entities, [look(sample.question_id, picture), *wholes]
 
 
 def _whole_pixels(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:

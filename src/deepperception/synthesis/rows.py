@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from random import Random
 
 from deepperception.grounding import Box, Object, Sample, Source, Split, answer_text, question
+from deepperception.inference.ahead import ahead
 from deepperception.synthesis.compose import compose, encode
 from deepperception.synthesis.config import Layout, SynthesisConfig
-from deepperception.synthesis.in_order import cores, in_order
 from deepperception.synthesis.pools import Pool
 
 FILES: dict[str, Split] = {"sft": "train", "rl": "train", "validation": "validation", "test": "test"}
 """The files of a dataset folder, `<name>.parquet`, and the split whose photos each may use."""
 _SPLIT_OF: dict[str, Split] = {**FILES, "train": "train"}
+
+_AHEAD_PER_CORE = 4
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +44,13 @@ class RowMaker:
     seed: int
 
     def rows(self, file: str, first: int = 0) -> Iterator[Row]:
-        """The rows of a file from number `first` on, without end; a few are made ahead, a thread for each core."""
-        with ThreadPoolExecutor(cores()) as threads:
-            for _, row in in_order(threads, partial(self.row, file), itertools.count(first)):
-                yield row
+        """The rows of a file from number `first` on, without end; a few are made ahead, a thread for each core.
+
+        Threads serve, and not processes: Pillow and OpenCV let others run while they work on pixels.
+        """
+        return ahead(
+            partial(self.row, file), itertools.count(first), workers=cores(), at_most=_AHEAD_PER_CORE * cores()
+        )
 
     def row(self, file: str, index: int) -> Row:
         """A composed picture with its question and exact boxes in whole thousandths; no reasoning yet."""
