@@ -175,7 +175,7 @@ def test_the_card_counts_rows_photos_and_what_was_left_out(
     assert card["left_out"] == {SEVERAL: {"count": 1, "examples": ["owl/barn_owl/two.jpg"]}}
     assert "48 photos to compose, 1 left out: holds several boxes of its entity" in said.getvalue()
     assert sum(card["photos"].values()) == 48
-    assert card["reasoning"] == {"kept": ROWS["sft"], "refused": {}}
+    assert card["reasoning"] == {"asked": ROWS["sft"], "kept": ROWS["sft"], "refused": {}}
     test = card["files"]["test"]
     assert (test["rows"], test["seen"], test["unseen"]) == (10, 5, 5)
     assert test["categories"] == {"fern": 5, "owl": 5}
@@ -293,6 +293,36 @@ def test_a_killed_run_keeps_its_shards_and_ends_at_the_same_digest(
     card = json.loads((tmp_path / "cut" / "card.json").read_text())["reasoning"]
     assert card["kept"] == ROWS["sft"] and card["kept"] + sum(card["refused"].values()) == asked
     assert not (tmp_path / "cut.shards").exists()
+
+
+def test_a_reply_is_asked_for_once_even_where_a_shard_is_cut_off(
+    photo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Interrupted(NamingTeacher):
+        """Stops the run at the seventh question, once."""
+
+        questions: list[str] = []  # noqa: RUF012  # of all its instances
+
+        def generate(self, requests: Sequence[Request], decoding: Decoding) -> Iterator[list[str]]:
+            for request, replies in zip(requests, super().generate(requests, decoding), strict=True):
+                if len(Interrupted.questions) == 6 and not said.getvalue():
+                    said.write("stopped")
+                    raise KeyboardInterrupt
+                Interrupted.questions.append(request.name)
+                yield replies
+
+    said = io.StringIO()
+    monkeypatch.setattr(stage, "open_teacher", lambda config, box_step: Interrupted(config.options, box_step))
+    config = settings(photo_root, rows_per_shard=10)
+    with pytest.raises(KeyboardInterrupt):
+        stage.run(config, tmp_path / "cut", context(), box_step=1)
+    (journal,) = (tmp_path / "cut.shards").glob("*/*.replies")
+    with journal.open("ab") as file:
+        file.write(b'["half a line')  # as a kill in the middle of a write leaves it
+    again = stage.run(config, tmp_path / "cut", context(stream=said), box_step=1)
+    assert len(Interrupted.questions) == len(set(Interrupted.questions)) == ROWS["sft"]
+    assert "teacher: 12 asked = 12 kept" in said.getvalue()
+    assert again.digest == stage.run(config, tmp_path / "whole", context(), box_step=1).digest
 
 
 def test_shards_of_other_settings_are_not_used(

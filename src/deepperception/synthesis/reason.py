@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import cast
+from typing import Any, cast
 
 from deepperception.errors import InputError
 from deepperception.grounding import Object, Sample
+from deepperception.inference.endpoint import Endpoint
 from deepperception.inference.engine import Decoding, Engine, Request
+from deepperception.inference.open import endpoint_engine
+from deepperception.progress import Progress
+from deepperception.settings import parse
 from deepperception.synthesis.config import TeacherConfig
 from deepperception.synthesis.filter import Filter
 from deepperception.synthesis.plugins import load_plugin
+from deepperception.synthesis.replies import Replies
 from deepperception.synthesis.rows import Row
 
 
@@ -21,6 +26,19 @@ def open_teacher(config: TeacherConfig, box_step: int) -> Engine:
     """The teacher that the settings name; it writes boxes in multiples of `box_step` thousandths."""
     teacher = load_plugin("deepperception.teachers", config.kind, "synthesis.teacher.kind")
     return cast(Engine, teacher(config.options, box_step))
+
+
+class EndpointTeacher:
+    """A model behind an OpenAI-compatible server; the options are those of `inference.endpoint.Endpoint`."""
+
+    def __init__(self, options: dict[str, Any], box_step: int) -> None:
+        endpoint = parse(options, Endpoint, where="synthesis.teacher.options")
+        self._engine = endpoint_engine(endpoint, Progress("teacher").say)
+        self.backend = self._engine.backend
+
+    def generate(self, requests: Sequence[Request], decoding: Decoding) -> Iterator[list[str]]:
+        """As the engine does: several at a time, asked again where the server is unwell."""
+        return self._engine.generate(requests, decoding)
 
 
 def request_text(sample: Sample, box_step: int) -> str:
@@ -52,6 +70,7 @@ class Explainer:
     config: TeacherConfig
     box_step: int
     seed: int
+    replies: Replies = field(default_factory=lambda: Replies(None))
     kept: int = 0
     refused: Counter[str] = field(default_factory=Counter)
 
@@ -69,9 +88,23 @@ class Explainer:
             self._refuse_poor_teacher()
 
     def _ask(self, rows: list[Row]) -> Iterator[str]:
-        requests = [Request(request_text(row.sample, self.box_step), row.sample.image) for row in rows]
+        """The replies, each asked for where no earlier attempt was given it."""
         decoding = Decoding(self.config.max_new_tokens, self.config.temperature, seed=self.seed)
-        return (replies[0].strip() for replies in self.teacher.generate(requests, decoding))
+        requests = [self._request(row) for row in rows]
+        known = [self.replies.of(request, decoding) for request in requests]
+        unknown = [request for request, reply in zip(requests, known, strict=True) if reply is None]
+        asked = iter(self.teacher.generate(unknown, decoding)) if unknown else iter(())
+        for request, reply in zip(requests, known, strict=True):
+            if reply is None:
+                reply = next(asked)[0].strip()
+                self.replies.keep(request, decoding, reply)
+            yield reply
+
+    def _request(self, row: Row) -> Request:
+        number = int(row.sample.question_id.rsplit("/", 1)[1])
+        # A seed of its own, so that a reply depends on nothing that was asked beside it.
+        seed = (self.seed * 1_000_003 + number) % 2**31
+        return Request(request_text(row.sample, self.box_step), row.sample.image, row.sample.question_id, seed=seed)
 
     def _refuse_poor_teacher(self) -> None:
         asked = self.kept + self.refused.total()

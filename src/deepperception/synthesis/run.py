@@ -26,6 +26,7 @@ from deepperception.synthesis.filter import Filter
 from deepperception.synthesis.leakage import benchmark_digest, check
 from deepperception.synthesis.pools import Pool, deal, refuse_empty, shelve
 from deepperception.synthesis.reason import Explainer, open_teacher
+from deepperception.synthesis.replies import Replies
 from deepperception.synthesis.rows import FILES, Row, RowMaker
 from deepperception.synthesis.shards import Made, Shards, place_shards
 from deepperception.synthesis.sources import FaultyPhotos, Photo, Source, open_source
@@ -84,12 +85,13 @@ def run(config: SynthesisConfig, out: Path, context: Context, *, box_step: int) 
         shards.clear_others()
         written = {name: _write(name, config, maker, explain, shards, folder, context.progress) for name in FILES}
         sft = written["sft"]
+        context.progress.say(f"teacher: {_added_up(sft)}")
         card = {
             "files": {name: file.counts.as_dict() for name, file in written.items()},
             "photos": {split: pool.photo_count() for split, pool in stock.pools.items()},
             "left_out": stock.left_out,
             "leakage": leakage,
-            "reasoning": {"kept": sft.counts.rows, "refused": dict(sorted(sft.refused.items()))},
+            "reasoning": {"asked": sft.asked, "kept": sft.counts.rows, "refused": dict(sorted(sft.refused.items()))},
         }
         write_card(folder / "card.json", card)
         write_contact_sheet(folder / "contact_sheet.png", _first_of_each(folder))
@@ -115,7 +117,7 @@ def _write(
     name: str,
     config: SynthesisConfig,
     maker: RowMaker,
-    explain: Callable[[], Explainer],
+    explain: Callable[[Replies], Explainer],
     shards: Shards,
     folder: Path,
     progress: Progress,
@@ -125,11 +127,11 @@ def _write(
     per_shard = config.rows_per_shard if FILES[name] == "train" else wanted  # a benchmark is one file
     with progress.track(wanted, f"{name} pictures") as bar:
 
-        def make(first: int, count: int) -> tuple[Iterable[Row], Callable[[], Mapping[str, int]]]:
+        def make(first: int, count: int, replies: Path) -> tuple[Iterable[Row], Callable[[], Mapping[str, int]]]:
             rows = maker.rows(name, first)
             if name != "sft":
                 return _told(itertools.islice(rows, count), bar), dict
-            explainer = explain()
+            explainer = explain(Replies(replies))
             return _told(explainer.explain(rows, count), bar), lambda: explainer.refused
 
         files, counts, refused, kept = [], FileCounts(), Counter[str](), 0
@@ -144,6 +146,12 @@ def _write(
         progress.say(f"{name}: {kept} of {len(files)} shards were there from a run that was cut off")
     place_shards(files, folder / f"{name}.parquet")
     return Made(counts, counts.rows + refused.total(), refused)
+
+
+def _added_up(made: Made) -> str:
+    """asked = kept + refused, by reason."""
+    refused = [f"{count:,} {reason}" for reason, count in sorted(made.refused.items())]
+    return " + ".join([f"{made.asked:,} asked = {made.counts.rows:,} kept", *refused])
 
 
 def _told(rows: Iterable[Row], bar: Bar) -> Iterator[Row]:

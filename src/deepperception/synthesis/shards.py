@@ -31,8 +31,8 @@ class Made:
     refused: Mapping[str, int]
 
 
-Maker = Callable[[int, int], tuple[Iterable[Row], Callable[[], Mapping[str, int]]]]
-"""(first row, rows wanted) -> the rows, and what was refused once they are all taken."""
+Maker = Callable[[int, int, Path], tuple[Iterable[Row], Callable[[], Mapping[str, int]]]]
+"""(first row, rows wanted, file for replies) -> the rows, and what was refused once they are all taken."""
 
 
 class Shards:
@@ -80,7 +80,8 @@ def place_shards(shards: list[Path], target: Path) -> None:
 
 def _written(path: Path, first: int, rows: int, make: Maker) -> Made:
     counts = FileCounts()
-    made, refused = make(first, rows)
+    replies = path.with_suffix(".replies")
+    made, refused = make(first, rows, replies)
 
     def counted() -> Iterator[Any]:
         for row in made:
@@ -91,6 +92,7 @@ def _written(path: Path, first: int, rows: int, make: Maker) -> Made:
     told = dict(refused())
     asked = rows + sum(told.values())
     write_text(_note(path), json.dumps({"asked": asked, "refused": told, "counts": counts.to_json()}))
+    replies.unlink(missing_ok=True)
     return Made(counts, asked, told)
 
 
