@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +28,7 @@ from deepperception.evaluation_commands import compare, evaluate
 from deepperception.infra import Infra
 from deepperception.progress import Progress, show
 from deepperception.recipe import Recipe
+from deepperception.serving_commands import predict, serve
 from deepperception.synthesis_commands import import_released, remake
 
 if TYPE_CHECKING:
@@ -176,41 +176,8 @@ def rollback(infra: Infra, out: Path | None, dry_run: bool) -> None:
     click.echo(roll_back(infra, Progress("rollback"), dry_run=dry_run))
 
 
-@cli.command()
-@click.option("--model", required=True, metavar="DIR_OR_REF", help="The checkpoint.")
-@click.option(
-    "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, metavar="N", help="0: a free one."
-)
-@click.option("--host", default="127.0.0.1", show_default=True, metavar="NAME", help="Address to listen on.")
-@click.option("--for-parent", type=int, hidden=True)
-def serve(model: str, port: int, host: str, for_parent: int | None) -> None:
-    """Serve a checkpoint over HTTP.
-
-    As the KServe model 'deepperception', until stopped. Reads the checkpoint; writes nothing.
-    """
-    from deepperception.platform.lifeline import die_with_parent
-    from deepperception.serving.server import serve as served
-
-    if for_parent is not None:
-        die_with_parent(for_parent)
-    served(checkpoint(model), host=host, port=port)
-
-
-@cli.command()
-@click.option("--model", required=True, metavar="DIR_OR_URL", help="A checkpoint, or the address of a server.")
-@click.option("--image", type=PATH, required=True, metavar="FILE", help="The picture.")
-@click.option("--entity", required=True, metavar="NAME", help="What to find on it.")
-@click.option("--draw", type=PATH, metavar="OUT.png", help="Write the picture with the box on it.")
-def predict(model: str, image: Path, entity: str, draw: Path | None) -> None:
-    """Find NAME on a picture.
-
-    Reads the picture, and asks a checkpoint or a server; prints the box (pixels, and 0-1000), the reasoning and the
-    reply as JSON; writes only --draw.
-    """
-    from deepperception.serving.predict import predict as predicted
-
-    where = model if model.startswith(("http://", "https://")) else str(checkpoint(model))
-    click.echo(json.dumps(predicted(where, image, entity, draw=draw).to_json(), indent=2, ensure_ascii=False))
+cli.add_command(serve)
+cli.add_command(predict)
 
 
 @cli.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -18,36 +19,51 @@ from deepperception.serving.finder import PixelBox, Prediction
 _MODEL = "/v1/models/deepperception"
 _PREDICT = f"{_MODEL}:predict"
 _TIMEOUT_S = 300.0  # one picture, on a CPU that may be busy
-_OUR_FAULT = (400, 404, 413, 422)
+_OUR_FAULT = (400, 401, 404, 408, 413, 422)
+_COME_BACK = (429, 503)
+_LONGEST_WAIT_S = 30.0
 
 
-def ask_server(url: str, image: bytes, entity: str, *, timeout_s: float = _TIMEOUT_S) -> Prediction:
+def ask_server(
+    url: str, image: bytes, entity: str, *, timeout_s: float = _TIMEOUT_S, token: str | None = None, retries: int = 0
+) -> Prediction:
     """What the server finds; `url` is its root or the full address of the model, `image` an encoded picture.
 
-    InputError where the address is none or the server refuses the picture; InfrastructureError where no answer comes.
+    A server that is busy or not ready is asked again `retries` times, after as long as it says. InputError where the
+    address is none or the server refuses the picture; InfrastructureError where no answer comes.
     """
     _check(url)
     address = url if url.endswith(":predict") else url.rstrip("/") + _PREDICT
     body = {"instances": [{"image": {"b64": base64.b64encode(image).decode()}, "entity": entity}]}
-    request = urllib.request.Request(
-        address, data=json.dumps(body).encode(), headers={"content-type": "application/json"}, method="POST"
-    )
-    try:
-        with _opener(address).open(request, timeout=timeout_s) as response:
-            return _prediction(json.load(response)["predictions"][0])
-    except urllib.error.HTTPError as error:
-        with error:
-            kind = InputError if error.code in _OUR_FAULT else InfrastructureError
-            raise kind(f"{address} answered {error.code}: {_sentence(error)}") from None
-    except OSError as error:
-        reason = getattr(error, "reason", error)
-        raise InfrastructureError(
-            f"{address}: no server answers ({reason}); start one with `deepperception serve`."
-        ) from None
-    except (http.client.HTTPException, ValueError, LookupError, TypeError):
-        raise InfrastructureError(
-            f"{address}: the answer is none of a deepperception server; check the address."
-        ) from None
+    headers = {"content-type": "application/json", **({"authorization": f"Bearer {token}"} if token else {})}
+    request = urllib.request.Request(address, data=json.dumps(body).encode(), headers=headers, method="POST")
+    for attempt in range(retries + 1):
+        try:
+            with _opener(address).open(request, timeout=timeout_s) as response:
+                return _prediction(json.load(response)["predictions"][0])
+        except urllib.error.HTTPError as error:
+            with error:
+                if error.code not in _COME_BACK or attempt == retries:
+                    kind = InputError if error.code in _OUR_FAULT else InfrastructureError
+                    raise kind(f"{address} answered {error.code}: {_sentence(error)}") from None
+                time.sleep(_wait_s(error, attempt))
+        except OSError as error:
+            reason = getattr(error, "reason", error)
+            raise InfrastructureError(
+                f"{address}: no server answers ({reason}); start one with `deepperception serve`."
+            ) from None
+        except (http.client.HTTPException, ValueError, LookupError, TypeError):
+            raise InfrastructureError(
+                f"{address}: the answer is none of a deepperception server; check the address."
+            ) from None
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _wait_s(error: urllib.error.HTTPError, attempt: int) -> float:
+    """As long as the server says, and longer each time."""
+    given = error.headers.get("retry-after", "")
+    said = float(given) if given.isdecimal() else 1.0
+    return min(said * 1.5**attempt, _LONGEST_WAIT_S)
 
 
 def is_ready(url: str, *, timeout_s: float) -> bool:

@@ -24,6 +24,10 @@ class Query:
     size: tuple[int, int]
     entity: str
 
+    @property
+    def pixels(self) -> int:
+        return self.size[0] * self.size[1]
+
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
@@ -70,10 +74,11 @@ class Finder:
         requests = [Request(render(self.interface.prompt, question(query.entity)), query.image) for query in queries]
         decoding = Decoding(max_new_tokens=self.interface.max_new_tokens)
         replies = self.engine.generate(requests, decoding)
-        return [_read(reply[0], query.size) for reply, query in zip(replies, queries, strict=True)]
+        return [read_reply(reply[0], query.size) for reply, query in zip(replies, queries, strict=True)]
 
 
-def _read(text: str, size: tuple[int, int]) -> Prediction:
+def read_reply(text: str, size: tuple[int, int]) -> Prediction:
+    """What a reply says about a picture of this upright size."""
     parsed = parse(text)
     if parsed.box is None:
         return Prediction(None, None, parsed.reasoning, text)

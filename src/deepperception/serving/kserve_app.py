@@ -10,18 +10,30 @@ import contextlib
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Iterator, MutableMapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
-from fastapi import Request
-from fastapi.exceptions import FastAPIDeprecationWarning
+from fastapi import FastAPI, Request
+from fastapi.exceptions import FastAPIDeprecationWarning, RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deepperception.serving.finder import Finder
-from deepperception.serving.requests import BUSY, FAILED, NOT_UNDERSTOOD, TOO_LARGE, Limits, Refusal, read_queries
+from deepperception.artifacts.checkpoints import Interface
+from deepperception.serving import metrics
+from deepperception.serving.browser import page
+from deepperception.serving.finder import Prediction, Query
+from deepperception.serving.gate import Gate, respond
+from deepperception.serving.golden import Golden, check
+from deepperception.serving.health import health
+from deepperception.serving.limits import FAILED, NOT_UNDERSTOOD, UNAVAILABLE, Noted, Refusal
+from deepperception.serving.live import LiveEngine
+from deepperception.serving.logs import configure, fields
+from deepperception.serving.protocol import impatient
+from deepperception.serving.requests import Fetch
+from deepperception.serving.routes import MODEL_NAME, routes
+from deepperception.serving.service import Service
 
 
 @contextlib.contextmanager
@@ -37,58 +49,62 @@ def _own_arguments_hidden() -> Iterator[None]:
 with _own_arguments_hidden():
     import kserve  # type: ignore[import-untyped]
     from kserve.errors import ModelNotReady  # type: ignore[import-untyped]
+    from kserve.metrics import PREDICT_HIST_TIME, get_labels  # type: ignore[import-untyped]
     from kserve.model_server import app  # type: ignore[import-untyped]
 
-log = logging.getLogger("kserve.deepperception")
+log = logging.getLogger("deepperception.serving")
 
-MODEL_NAME = "deepperception"
+_AFTER_DRAIN_S = 5
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a server is made of."""
+
+    open_engine: Callable[[], tuple[LiveEngine, Interface]]
+    """Loads the model; called in a thread."""
+    golden: Sequence[Golden]
+    golden_share: float
+    examples: Sequence[Golden]
+    fetch: Fetch
+    token: str | None
+    host: str
+    port: int
+    drain_s: float
+    on_ready: Callable[[], None]
 
 
 class GroundingModel(kserve.Model):
-    """Answers v1 predict requests. Ready once `load_engine` has returned."""
+    """What KServe knows of the model: its name, and whether it is ready."""
 
-    def __init__(self, open_finder: Callable[[], Finder], limits: Limits) -> None:
+    def __init__(self, service: Service) -> None:
         super().__init__(MODEL_NAME)
-        self._open_finder = open_finder
-        self._limits = limits
-        self._finder: Finder | None = None
-        # One thread owns the engine: its calls never overlap, and the event loop goes on answering health checks.
-        self._engine_thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
-        # Few readers: each may hold a decoded picture of many megabytes.
-        self._readers = ThreadPoolExecutor(2, thread_name_prefix="reader")
-
-    async def load_engine(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._finder = await loop.run_in_executor(self._engine_thread, self._open_finder)
-        self.ready = True
+        self._service = service
 
     async def predict(
         self, payload: Any, headers: dict[str, str] | None = None, response_headers: dict[str, str] | None = None
-    ) -> dict[str, Any]:
-        """All instances of a request go to the engine in one call."""
-        if not isinstance(payload, (bytes, dict)):
-            raise Refusal(
-                NOT_UNDERSTOOD, f"this model speaks the v1 protocol; post to /v1/models/{MODEL_NAME}:predict."
-            )
-        try:
-            loop = asyncio.get_running_loop()
-            queries = await loop.run_in_executor(self._readers, read_queries, payload, self._limits)
-            assert self._finder is not None  # KServe asks only models that are ready
-            predictions = await loop.run_in_executor(self._engine_thread, self._finder.find, queries)
-        except Refusal:
-            raise
-        except Exception:
-            log.exception("the engine failed")
-            raise Refusal(FAILED, "the model failed on this request; its log says why.") from None
-        return {"predictions": [prediction.to_json() for prediction in predictions]}
+    ) -> list[Prediction]:
+        """For KServe's own callers in this process; HTTP has routes of its own."""
+        queries: Sequence[Query] = payload
+        return await self._service.predict(queries, Noted())
+
+    def get_input_types(self) -> list[dict[str, Any]]:
+        return [{"name": name, "datatype": "BYTES", "shape": [-1]} for name in ("image", "entity")]
+
+    def get_output_types(self) -> list[dict[str, Any]]:
+        boxes = {"name": "box", "datatype": "FP32", "shape": [-1, 4]}
+        return [boxes, {"name": "text", "datatype": "BYTES", "shape": [-1]}]
 
 
 class Server(kserve.ModelServer):
-    """KServe's server, listening at once and ready when the model has loaded. HTTP only."""
+    """KServe's server, listening at once, ready when the golden pictures passed, drained before it ends. HTTP only."""
 
-    def __init__(self, model: GroundingModel, *, host: str, port: int, on_ready: Callable[[], None]) -> None:
-        super().__init__(http_port=port, enable_grpc=False, enable_latency_logging=False)
-        self._model, self._host, self._on_ready = model, host, on_ready
+    def __init__(self, service: Service, start: Start) -> None:
+        super().__init__(http_port=start.port, enable_grpc=False, enable_latency_logging=False)
+        self.grace_period = _AFTER_DRAIN_S
+        self._service, self._start_with = service, start
+        self._model = GroundingModel(service)
+        self._ending: asyncio.Task[None] | None = None
 
     def run(self) -> None:
         """Serves until SIGTERM or SIGINT; raises what loading raised."""
@@ -97,108 +113,119 @@ class Server(kserve.ModelServer):
         self.start([])
 
     async def _serve(self) -> None:
-        # KServe 0.21 listens on every address and has no argument for it; super()._serve() binds the socket.
-        self._rest_server.config.host = self._host
+        rest, start = self._rest_server, self._start_with
+        # KServe 0.21 listens on every address, has no argument for it, and times every request twice for a log.
+        rest.config.host, rest.config.http = start.host, impatient(self._service.limits.headers_s)
+        rest._add_middlewares = _add_nothing
+        # Of KServe's own routes some would let anybody unload the model.
+        rest._register_endpoints = lambda into: into.include_router(health(self._service, self.dataplane))
+        add_handlers = rest._add_exception_handlers
+        rest._add_exception_handlers = lambda to: _handle_alike(to, add_handlers)
+        loop = asyncio.get_running_loop()
+        rest._server.handle_exit = self._on_signal(loop)
         http = asyncio.ensure_future(super()._serve())
-        loading = asyncio.ensure_future(self._model.load_engine())
+        loading = asyncio.ensure_future(self._load())
         await asyncio.wait({http, loading}, return_when=asyncio.FIRST_COMPLETED)
         if loading.done() and loading.exception() is None and not http.done():
-            self._on_ready()
+            start.on_ready()
         if loading.done() and loading.exception() is not None:
-            self._rest_server._server.should_exit = True
+            rest._server.should_exit = True
         await http
         if loading.done():
             loading.result()
+        await self._service.close()
 
+    async def _load(self) -> None:
+        start, service = self._start_with, self._service
+        engine, service.interface = await asyncio.get_running_loop().run_in_executor(None, start.open_engine)
+        service.engine = engine
+        right = await check(service, start.golden, start.golden_share)
+        log.info("ready", extra=fields(golden=len(start.golden), right=right, **engine.backend))
+        self._model.ready = service.ready = True
+        metrics.READY.set(1)
 
-class BodyGuard:
-    """Limits how many bodies there are at once and how large each gets, and leaves the reading to the model.
+    def _on_signal(self, loop: asyncio.AbstractEventLoop) -> Callable[[int, FrameType | None], None]:
+        def handle(_: int, __: FrameType | None) -> None:
+            loop.call_soon_threadsafe(self._begin_to_end)
 
-    KServe reads whole bodies into memory, passes on untouched what is not JSON by its content type ("; charset=utf-8"
-    is enough for that), and answers some malformed CloudEvents with 500. Here every predict body reaches the model as
-    bytes.
-    """
+        return handle
 
-    def __init__(self, app: ASGIApp, limits: Limits) -> None:
-        self._app, self._limit, self._waiting = app, limits.body_bytes, limits.waiting
-        self._requests = 0
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "POST":  # whatever else there is has no body that is read
-            await self._app(scope, receive, send)
+    def _begin_to_end(self) -> None:
+        """At the first signal: finish what was taken, take nothing more. At the second one: end now."""
+        if self._ending is not None:
+            self._rest_server._server.should_exit = self._rest_server._server.force_exit = True
             return
-        if refusal := self._refusal(scope):
-            await _respond(refusal)(scope, receive, send)
-            return
-        if scope["path"].endswith(":predict"):
-            scope["headers"] = _as_plain_bytes(scope["headers"])
-        self._requests += 1
+        self._model.ready, self._service.draining = False, True
+        metrics.READY.set(0)
+        self._ending = asyncio.ensure_future(self._drain())
+
+    async def _drain(self) -> None:
+        log.info("draining", extra=fields(idle=self._service.idle.is_set()))
         try:
-            await self._app(scope, self._counted(receive), send)
-        finally:
-            self._requests -= 1
-
-    def _refusal(self, scope: Scope) -> Refusal | None:
-        """What can be refused before any of the body is read."""
-        announced = dict(scope["headers"]).get(b"content-length", b"0")
-        if announced.isdigit() and int(announced) > self._limit:
-            return self._too_large()
-        if self._requests >= self._waiting:
-            return Refusal(BUSY, f"{self._requests} requests are waiting already; try again in a moment.")
-        return None
-
-    def _counted(self, receive: Receive) -> Receive:
-        received = 0
-
-        async def counted() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > self._limit:
-                raise self._too_large()
-            return message
-
-        return counted
-
-    def _too_large(self) -> Refusal:
-        return Refusal(TOO_LARGE, f"the body is larger than {self._limit:,} bytes; send fewer or smaller pictures.")
+            await asyncio.wait_for(self._service.idle.wait(), self._start_with.drain_s)
+        except TimeoutError:
+            log.warning("not all requests were answered in time", extra=fields(drain_s=self._start_with.drain_s))
+        self._rest_server._server.should_exit = True
 
 
-def _is_worth_a_line(record: logging.LogRecord) -> bool:
-    """KServe logs a traceback each time that a probe asks a model that still loads."""
-    return not (record.exc_info and isinstance(record.exc_info[1], ModelNotReady))
-
-
-def run_server(
-    open_finder: Callable[[], Finder], *, host: str, port: int, limits: Limits, on_ready: Callable[[], None]
-) -> None:
-    """Serves until it is told to stop. `open_finder` loads the model, in a thread of its own."""
-    logging.getLogger("kserve").addFilter(_is_worth_a_line)
+def run_server(service: Service, start: Start) -> None:
+    """Serves until it is told to stop."""
     warnings.filterwarnings("ignore", category=FastAPIDeprecationWarning)  # of how KServe uses it
-    app.add_middleware(BodyGuard, limits=limits)
-    app.add_exception_handler(Refusal, _refused)
-    app.add_exception_handler(HTTPException, _http_error)
-    Server(GroundingModel(open_finder, limits), host=host, port=port, on_ready=on_ready).run()
+    configure()
+    metrics.begin()
+    app.title = "DeepPerception"
+    app.include_router(page(start.examples))
+    app.include_router(routes(_timed(service), start.fetch))
+    app.add_middleware(Gate, service=service, token=start.token)
+    Server(service, start).run()
 
 
-def _as_plain_bytes(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    kept = [(name, value) for name, value in headers if name != b"content-type" and not name.startswith(b"ce-")]
-    return [*kept, (b"content-type", b"text/plain")]
+def _timed(service: Service) -> Service:
+    """Predictions count in KServe's own histogram, too, which dashboards and alerts know."""
+    predict = service.predict
+
+    async def timed(queries: Sequence[Query], noted: Noted) -> list[Prediction]:
+        with PREDICT_HIST_TIME.labels(**get_labels(MODEL_NAME)).time():
+            return await predict(queries, noted)
+
+    service.predict = timed  # type: ignore[method-assign]
+    return service
+
+
+def _add_nothing(_: FastAPI) -> None:
+    return None
+
+
+def _handle_alike(to: FastAPI, add_handlers: Callable[[FastAPI], None]) -> None:
+    """KServe's handlers, and ours, so that every error has one shape."""
+    add_handlers(to)
+    to.add_exception_handler(Refusal, _refused)
+    to.add_exception_handler(HTTPException, _http_error)
+    to.add_exception_handler(RequestValidationError, _not_valid)
+    to.add_exception_handler(ModelNotReady, _not_ready)
+    to.add_exception_handler(Exception, _failed)
 
 
 async def _refused(_: Request, refusal: Exception) -> JSONResponse:
     assert isinstance(refusal, Refusal)
-    return _respond(refusal)
+    return respond(refusal)
 
 
 async def _http_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    return JSONResponse({"error": f"{error.detail}."}, status_code=error.status_code, headers=_plain(error.headers))
+    headers: MutableMapping[str, str] | None = dict(error.headers) if error.headers else None
+    return JSONResponse({"error": f"{error.detail}."}, status_code=error.status_code, headers=headers)
 
 
-def _respond(refusal: Refusal) -> JSONResponse:
-    return JSONResponse({"error": refusal.sentence}, status_code=refusal.status)
+async def _not_valid(_: Request, __: Exception) -> JSONResponse:
+    return respond(
+        Refusal(NOT_UNDERSTOOD, "the address or the body does not fit this route; /openapi.json says what does.")
+    )
 
 
-def _plain(headers: Any) -> MutableMapping[str, str] | None:
-    return dict(headers) if headers else None
+async def _not_ready(_: Request, __: Exception) -> JSONResponse:
+    return respond(Refusal(UNAVAILABLE, f"Model with name {MODEL_NAME} is not ready."))
+
+
+async def _failed(_: Request, __: Exception) -> JSONResponse:
+    return respond(Refusal(FAILED, "the server failed on this request; its log says why."))

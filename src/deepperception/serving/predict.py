@@ -1,4 +1,4 @@
-"""One prediction, from a checkpoint folder or from a server."""
+"""One prediction, from a checkpoint folder or from a server; serving/many.py has many."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ def predict(
     entity: str,
     *,
     draw: Path | None = None,
+    token: str | None = None,
+    retries: int = 0,
     open_engine: Callable[..., Engine] | None = None,
 ) -> Prediction:
     """Finds `entity` on the picture `image`. `model` is a checkpoint folder, or the http(s) address of a server.
@@ -35,11 +37,11 @@ def predict(
         _format_of(draw)
     query = Query(image.read_bytes(), size, entity)
     if model.startswith(("http://", "https://")):
-        prediction = ask_server(model, query.image, entity)
+        prediction = ask_server(model, query.image, entity, token=token, retries=retries)
     else:
         prediction = Finder.load(Path(model), open_engine).find([query])[0]
     if draw is not None:
-        _write_drawing(image, prediction, entity, draw)
+        write_drawing(image, prediction, entity, draw)
     return prediction
 
 
@@ -50,7 +52,8 @@ def _format_of(path: Path) -> str:
     return formats[path.suffix.lower()]
 
 
-def _write_drawing(image: Path, prediction: Prediction, entity: str, path: Path) -> None:
+def write_drawing(image: Path, prediction: Prediction, entity: str, path: Path) -> None:
+    """The picture with the box on it; InputError where it cannot be written."""
     marks = [] if prediction.box is None else [Mark(prediction.box, entity, RIGHT)]
     drawn = draw_boxes(open_image(image), marks)
     try:

@@ -1,11 +1,10 @@
-"""Reads a v1 request, and refuses what cannot be served in one sentence and a status code."""
+"""Reads a v1 request and its pictures, and refuses what cannot be served in one sentence and a status code."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
@@ -14,39 +13,22 @@ from deepperception.errors import InputError
 from deepperception.grounding import question
 from deepperception.inference.images import MAX_ASPECT, PictureTooLarge, PictureTooThin, examine
 from deepperception.serving.finder import Query
-
-NOT_UNDERSTOOD, TOO_LARGE, IMPOSSIBLE, BUSY, FAILED = 400, 413, 422, 429, 500
+from deepperception.serving.limits import IMPOSSIBLE, NOT_UNDERSTOOD, TOO_LARGE, Limits, Refusal
 
 EXPECTED = '{"instances": [{"image": {"b64": "..."}, "entity": "..."}]}'
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What one request may ask for; everything is checked before a picture is decoded."""
-
-    body_bytes: int = 64 * 2**20
-    picture_bytes: int = 20 * 2**20
-    picture_pixels: int = 50_000_000
-    request_pixels: int = 100_000_000
-    """Of all its pictures, which the engine holds decoded: up to four bytes a pixel, whatever their files weigh."""
-    entity_characters: int = 200
-    instances: int = 32
-    waiting: int = 64
-    """Requests in the server at once, from their first byte; the next one is told to come back."""
+Fetch = Callable[[str, str], bytes]
 
 
-class Refusal(Exception):
-    """A request that gets no prediction: `status` is the HTTP code, `sentence` what is wrong and what to do."""
-
-    def __init__(self, status: int, sentence: str) -> None:
-        super().__init__(sentence)
-        self.status, self.sentence = status, sentence
+def no_fetch(url: str, where: str) -> bytes:
+    """For a server without an allow-list."""
+    raise Refusal(IMPOSSIBLE, f"{where}: this server fetches no pictures; send the picture itself, as base64.")
 
 
-def read_queries(payload: object, limits: Limits) -> list[Query]:
-    """The queries of a v1 body, as bytes or already parsed; Refusal names the instance (counted from 0) at fault."""
-    if isinstance(payload, bytes):
-        payload = _parsed(payload)
+def read_queries(body: bytes, limits: Limits, fetch: Fetch = no_fetch) -> list[Query]:
+    """The queries of a v1 body; Refusal names the instance (counted from 0) at fault."""
+    payload = parsed(body, EXPECTED)
     if not isinstance(payload, Mapping) or not isinstance(payload.get("instances"), list):
         raise Refusal(NOT_UNDERSTOOD, f"the body has no list 'instances'; send {EXPECTED}.")
     instances = payload["instances"]
@@ -58,28 +40,30 @@ def read_queries(payload: object, limits: Limits) -> list[Query]:
         )
     queries, pixels = [], 0
     for index, instance in enumerate(instances):
-        query = _query(instance, f"instance {index}", limits, limits.request_pixels - pixels)
-        pixels += query.size[0] * query.size[1]
+        query = _query(instance, f"instance {index}", limits, limits.request_pixels - pixels, fetch)
+        pixels += query.pixels
         queries.append(query)
     return queries
 
 
-def _parsed(body: bytes) -> Any:
+def parsed(body: bytes, expected: str) -> Any:
+    """The JSON of a body; `expected` is what to send instead."""
     try:
         return orjson.loads(body)
     except ValueError as error:
-        raise Refusal(NOT_UNDERSTOOD, f"the body is not JSON ({error}); send {EXPECTED}.") from None
+        raise Refusal(NOT_UNDERSTOOD, f"the body is not JSON ({error}); send {expected}.") from None
 
 
-def _query(instance: object, where: str, limits: Limits, pixels_left: int) -> Query:
+def _query(instance: object, where: str, limits: Limits, pixels_left: int, fetch: Fetch) -> Query:
     if not isinstance(instance, Mapping):
         raise Refusal(NOT_UNDERSTOOD, f"{where} is no object; send {EXPECTED}.")
-    entity = _entity(instance.get("entity"), where, limits)
-    image = _image(instance.get("image"), where, limits)
-    return Query(image, _size(image, where, limits, pixels_left), entity)
+    entity = checked_entity(instance.get("entity"), where, limits)
+    image = _image(instance.get("image"), where, limits, fetch)
+    return Query(image, size_of(image, where, limits, pixels_left), entity)
 
 
-def _entity(entity: object, where: str, limits: Limits) -> str:
+def checked_entity(entity: object, where: str, limits: Limits) -> str:
+    """The name of what to find."""
     if not isinstance(entity, str):
         raise Refusal(NOT_UNDERSTOOD, f"{where}: 'entity' is missing or no text; give the name of what to find.")
     if len(entity) > limits.entity_characters:
@@ -93,10 +77,17 @@ def _entity(entity: object, where: str, limits: Limits) -> str:
     return entity.strip()
 
 
-def _image(image: object, where: str, limits: Limits) -> bytes:
+def _image(image: object, where: str, limits: Limits, fetch: Fetch) -> bytes:
+    if isinstance(image, Mapping) and isinstance(image.get("url"), str) and "b64" not in image:
+        return fetch(image["url"], where)
     encoded = image.get("b64") if isinstance(image, Mapping) else None
     if not isinstance(encoded, str):
         raise Refusal(NOT_UNDERSTOOD, f"{where}: 'image' is missing or has no text 'b64'; send {EXPECTED}.")
+    return decoded(encoded, where, limits)
+
+
+def decoded(encoded: str, where: str, limits: Limits) -> bytes:
+    """The bytes of a picture's file, from base64."""
     # Four characters carry three bytes: the length says the size before anything is decoded.
     if len(encoded) * 3 // 4 > limits.picture_bytes + 2:
         raise Refusal(
@@ -106,11 +97,12 @@ def _image(image: object, where: str, limits: Limits) -> bytes:
         return base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError):
         raise Refusal(
-            NOT_UNDERSTOOD, f"{where}: 'b64' is not base64; encode the bytes of the picture's file."
+            NOT_UNDERSTOOD, f"{where}: the picture is not base64; encode the bytes of the picture's file."
         ) from None
 
 
-def _size(image: bytes, where: str, limits: Limits, pixels_left: int) -> tuple[int, int]:
+def size_of(image: bytes, where: str, limits: Limits, pixels_left: int) -> tuple[int, int]:
+    """The picture's upright size, once it was read to its end."""
     try:
         max_pixels = min(limits.picture_pixels, pixels_left)
         return examine(image, max_pixels=max_pixels, max_aspect=MAX_ASPECT, name=where).upright
