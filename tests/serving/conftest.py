@@ -3,12 +3,15 @@
 import base64
 import io
 import json
+import re
 import signal
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +46,18 @@ class Server:
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, json.load(error)
+
+    def chat(self, content: object, **more: object) -> tuple[int, dict]:
+        """One message to the OpenAI route, whose answer comes whole."""
+        body = {"messages": [{"role": "user", "content": content}], **more}
+        return self.call("/openai/v1/chat/completions", json.dumps(body).encode())
+
+    def metric(self, name: str) -> float:
+        """The sum of a metric over its labels."""
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(f"{self.url}/metrics", timeout=30) as response:
+            lines = response.read().decode().splitlines()
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if re.match(rf"{re.escape(name)}(\{{| )", line))
 
     def predict(self, *instances: object) -> tuple[int, dict]:
         return self.call(
@@ -84,36 +99,43 @@ def checkpoint(tmp_path: Path) -> Path:
     return make_checkpoint(tmp_path / "checkpoint")
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory):
-    folder = tmp_path_factory.mktemp("server")
-    gate = folder / "gate"
+@contextmanager
+def process(folder: Path, *, gate: str | None = "open", **asked) -> Iterator[tuple[Server, subprocess.Popen]]:
+    """The scripted server with settings of its own, listening; ready, too, unless `gate` is None."""
     port = claim_port("127.0.0.1", 0)
-    log = (folder / "log").open("w+b")
-    process = subprocess.Popen(
-        [sys.executable, str(SCRIPT), str(make_checkpoint(folder / "checkpoint")), str(port), str(gate)],
-        stdout=log,
-        stderr=log,
-    )
-    running = Server(port, {}, folder / "slow", folder / "log")
+    if gate is not None:
+        (folder / "gate").write_text(gate)
+    checkpoint = folder / "checkpoint"
+    command = [sys.executable, str(SCRIPT), str(checkpoint), str(port), str(folder / "gate"), json.dumps(asked)]
+    if not checkpoint.exists():
+        make_checkpoint(checkpoint)
+    with (folder / "log").open("w+b") as log:
+        started = subprocess.Popen(command, stdout=log, stderr=log)
+        running = Server(port, {}, folder / "slow", folder / "log")
 
-    def listens() -> bool:
-        assert process.poll() is None, (folder / "log").read_text()
+        def answers() -> bool:
+            assert started.poll() is None, running.log.read_text()
+            try:
+                status, _ = running.before_ready["model"] = running.call("/v1/models/deepperception")
+            except urllib.error.URLError:
+                return False
+            return gate is None or status == 200
+
         try:
-            running.before_ready["model"] = running.call("/v1/models/deepperception")
-        except urllib.error.URLError:
-            return False
-        return True
+            wait_until(answers, "the server does not get ready")
+            yield running, started
+        finally:
+            started.kill()
+            started.wait()
 
-    try:
-        wait_until(listens, "the server does not listen")
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("server")
+    with process(folder, gate=None) as (running, started):
         running.before_ready["predict"] = running.predict(instance())
-        gate.write_text("open")
+        (folder / "gate").write_text("open")
         wait_until(lambda: running.call("/v1/models/deepperception")[0] == 200, "the server does not get ready")
         yield running
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=30) == 0, "SIGTERM is an orderly end"
-    finally:
-        process.kill()
-        process.wait()
-        log.close()
+        started.send_signal(signal.SIGTERM)
+        assert started.wait(timeout=30) == 0, "SIGTERM is an orderly end"

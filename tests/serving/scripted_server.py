@@ -1,9 +1,12 @@
-"""Runs the real server around a scripted engine: scripted_server.py FOLDER PORT GATE.
+"""Runs the real server around a scripted engine: scripted_server.py FOLDER PORT GATE [SETTINGS].
 
 Loading lasts until the file GATE exists; a gate that holds "fail" makes it fail. For the entity "slow" the
-engine writes a file of this name beside the gate and goes on once it was deleted.
+engine writes a file of this name beside the gate, after the first word, and goes on once it was deleted. SETTINGS is
+JSON: {"limits": {...}, "settings": {...}}, in the place of what is below.
 """
 
+import dataclasses
+import json
 import re
 import sys
 import threading
@@ -11,8 +14,9 @@ import time
 from pathlib import Path
 
 from deepperception.errors import DeepPerceptionError, InputError
-from deepperception.serving.requests import Limits
-from deepperception.serving.server import serve
+from deepperception.inference.streaming import Said
+from deepperception.serving.limits import Batching, Limits
+from deepperception.serving.server import Settings, serve
 
 GATE = Path(sys.argv[3])
 SLOW = GATE.with_name("slow")
@@ -37,35 +41,62 @@ class ScriptedEngine:
             raise InputError("the weights do not fit the configuration; copy the checkpoint again.")
         self.calls, self.inside, self.most_inside, self.lock = 0, 0, 0, threading.Lock()
 
-    def generate(self, requests, decoding):
+    def stream(self, requests, decoding, *, heard, listens, needed):
         with self.lock:
             self.calls += 1
             self.inside += 1
             self.most_inside = max(self.most_inside, self.inside)
         try:
-            for request in requests:
-                entity = re.search(r"object_ref_start\|>(.*?)<\|object_ref_end", request.text)[1]
-                yield [self.reply(entity, request, decoding, len(requests))]
+            return [
+                self.said(place, each, decoding, heard, listens, len(requests)) for place, each in enumerate(requests)
+            ]
         finally:
             with self.lock:
                 self.inside -= 1
 
-    def reply(self, entity, request, decoding, batch):
+    def generate(self, requests, decoding):
+        raise AssertionError("a server listens")
+
+    def said(self, place, request, decoding, heard, listens, batch):
+        found = re.search(r"object_ref_start\|>(.*?)<\|object_ref_end", request.text)
+        entity = found[1] if found else request.text
         if entity == "crash":
             raise RuntimeError("out of memory at 0x7f")
-        if entity == "slow":
-            SLOW.touch()
-            while SLOW.exists():
-                time.sleep(0.05)
+        text = self.reply(entity, request, decoding, batch)
+        words = re.findall(r"\S+\s*", text)
+        for number, word in enumerate(words):
+            if listens(place):
+                heard({place: word})
+            if entity == "slow" and number == 0:
+                SLOW.touch()
+                while SLOW.exists():
+                    time.sleep(0.05)
+        return Said(text, 20, len(words), len(words) >= decoding.max_new_tokens)
+
+    def reply(self, entity, request, decoding, batch):
         if entity == "nothing":
             return "I see no such thing."
+        if entity == "mumble":
+            return "<think>it could be (12,"
         about = f"call {self.calls} of {batch}, at once {self.most_inside}, {decoding.max_new_tokens} tokens"
         return f"<think>{about}, {request.text!r}</think><answer> {entity}(250,100),(500,900) </answer>"
 
 
+def given():
+    """Limits and settings as asked for."""
+    asked = json.loads(sys.argv[4]) if len(sys.argv) > 4 else {}
+    settings = asked.get("settings", {})
+    if "golden" in settings:
+        settings["golden"] = Path(settings["golden"])
+    if "batching" in settings:
+        settings["batching"] = Batching(**settings["batching"])
+    return dataclasses.replace(LIMITS, **asked.get("limits", {})), Settings(**settings)
+
+
 if __name__ == "__main__":
     try:
-        serve(Path(sys.argv[1]), port=int(sys.argv[2]), limits=LIMITS, open_engine=ScriptedEngine)
+        limits, settings = given()
+        serve(Path(sys.argv[1]), port=int(sys.argv[2]), limits=limits, settings=settings, open_engine=ScriptedEngine)
     except DeepPerceptionError as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)

@@ -106,6 +106,8 @@ GOOD = instance()
         (b'{"instances": [7]}', 400, "instance 0 is no object"),
         ([{"entity": "ant"}], 400, "instance 0: 'image' is missing"),
         ([{**GOOD, "image": "AAAA"}], 400, "'image' is missing or has no text 'b64'"),
+        ([{**GOOD, "image": {"url": "https://example.org/a.png"}}], 422, "fetches no pictures"),
+        ([{**GOOD, "image": {"url": "file:///etc/passwd"}}], 422, "fetches no pictures"),
         ([{**GOOD, "image": {"b64": 5}}], 400, "'image' is missing or has no text 'b64'"),
         ([{**GOOD, "image": {"b64": "%%%"}}], 400, "not base64"),
         ([{**GOOD, "image": {"b64": "né"}}], 400, "not base64"),
@@ -163,21 +165,37 @@ def test_a_body_of_unknown_length_is_cut_off_at_the_limit(server):
     connection.close()
 
 
-def test_bodies_that_are_still_on_their_way_count_as_waiting(server):
-    def status():
-        return server.predict(instance())[0]
-
-    waiting = [http.client.HTTPConnection("127.0.0.1", server.port, timeout=30) for _ in range(6)]
-    for connection in waiting:
+def test_bodies_that_are_still_on_their_way_take_no_place_of_those_who_wait(server):
+    slow = [http.client.HTTPConnection("127.0.0.1", server.port, timeout=30) for _ in range(10)]
+    for connection in slow:
         connection.putrequest("POST", PREDICT)
         connection.putheader("content-length", "1000")
         connection.endheaders(b"{")
-    wait_until(lambda: status() == 429, "the server reads on and on")
-    assert "6 requests are waiting already" in server.predict(instance())[1]["error"]
-    assert server.call("/v1/models/deepperception")[0] == 200, "health checks do not count"
-    for connection in waiting:
+    wait_until(lambda: server.metric("deepperception_uploads") == 10, "the uploads are not there")
+    assert server.predict(instance())[0] == 200
+    for connection in slow:
         connection.close()
-    wait_until(lambda: status() == 200, "those who left are waited for")
+    wait_until(lambda: server.metric("deepperception_uploads") == 0, "those who left are waited for")
+
+
+def test_a_full_queue_says_when_to_come_back_and_recovers(server):
+    with ThreadPoolExecutor(6) as clients:
+        answers = [clients.submit(server.predict, instance(entity="slow")) for _ in range(6)]
+        wait_until(lambda: server.metric("deepperception_waiting_requests") == 6, "they do not wait")
+        status, answer = server.predict(instance())
+        assert (status, answer) == (429, {"error": "6 requests are waiting already; try again in a moment."})
+        assert server.call("/v1/models/deepperception")[0] == 200, "health checks do not count"
+        release = ThreadPoolExecutor(1)
+        done = release.submit(lambda: wait_until(lambda: _freed(server, answers), "they are not answered"))
+        assert [answer.result()[0] for answer in answers] == [200] * 6
+        done.result()
+        release.shutdown()
+    assert server.predict(instance())[0] == 200
+
+
+def _freed(server, answers) -> bool:
+    server.slow.unlink(missing_ok=True)
+    return all(answer.done() for answer in answers)
 
 
 @pytest.mark.parametrize(
@@ -186,6 +204,8 @@ def test_bodies_that_are_still_on_their_way_count_as_waiting(server):
         ("/v1/models/other:predict", b"{}", 404),
         ("/v1/models/other", None, 404),
         ("/nowhere", None, 404),
+        ("/v2/repository/models/deepperception/unload", b"{}", 404),
+        ("/v1/models/deepperception:explain", b"{}", 405),
         ("/v1/models/deepperception", b"{}", 405),
         (
             "/v2/models/deepperception/infer",
@@ -219,6 +239,31 @@ def test_metrics_count_the_requests(server):
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(f"{server.url}/metrics", timeout=30) as response:
         assert b'request_predict_seconds_count{model_name="deepperception"}' in response.read()
+
+
+@pytest.mark.parametrize(
+    ("entity", "counted"),
+    [
+        ("ant", {"deepperception_predictions_total": 1, "deepperception_boxes_found_total": 1}),
+        ("nothing", {"deepperception_boxes_found_total": 0, "deepperception_parse_failures_total": 0}),
+        ("mumble", {"deepperception_boxes_found_total": 0, "deepperception_parse_failures_total": 1}),
+        ("ant", {"deepperception_prompt_tokens_total": 20, "deepperception_request_seconds_count": 1}),
+        ("ant", {"deepperception_queue_seconds_count": 1, "deepperception_batch_requests_count": 1}),
+    ],
+)
+def test_metrics_tell_what_was_found(server, entity, counted):
+    before = {name: server.metric(name) for name in counted}
+    server.predict(instance(entity=entity))
+    assert {name: server.metric(name) - before[name] for name in counted} == counted
+
+
+def test_every_request_leaves_one_line_of_json_and_no_picture(server):
+    given = instance(entity="Secretary bird")
+    server.call(PREDICT, json.dumps({"instances": [given]}).encode(), {"x-request-id": "line-of-this-test"})
+    text = server.log.read_text()
+    (line,) = [json.loads(line) for line in text.splitlines() if "line-of-this-test" in line]
+    assert (line["route"], line["status"], line["boxes"]) == ("v1", 200, 1)
+    assert given["image"]["b64"] not in text and "Secretary" not in text
 
 
 def test_a_model_that_cannot_be_loaded_ends_the_server(tmp_path):

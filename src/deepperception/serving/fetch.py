@@ -90,17 +90,16 @@ class Fetcher:
         """The content, or where it has moved to."""
         scheme, host, port, target = self._checked(url, where)
         connection = self._connection(scheme, host, port, self._address(host, port, where), deadline)
+        sock = connection.sock  # http.client forgets it once an answer says that it is the last
         try:
             connection.request("GET", target, headers={"accept": "image/*", "accept-encoding": "identity"})
-            response = connection.getresponse()
-            if response.status in _REDIRECTS and (moved := response.getheader("location")):
-                return b"", moved
-            if (
-                response.status != http.HTTPStatus.OK
-                or response.getheader("content-encoding", "identity") != "identity"
-            ):
-                raise ValueError
-            return self._content(response, connection, where, deadline), None
+            with connection.getresponse() as response:
+                if response.status in _REDIRECTS and (moved := response.getheader("location")):
+                    return b"", moved
+                packed = response.getheader("content-encoding", "identity") != "identity"
+                if response.status != http.HTTPStatus.OK or packed:
+                    raise ValueError
+                return self._content(response, sock, where, deadline), None
         finally:
             connection.close()
 
@@ -151,9 +150,7 @@ class Fetcher:
         connection.default_port = _PORTS[scheme]
         return connection
 
-    def _content(
-        self, response: http.client.HTTPResponse, connection: http.client.HTTPConnection, where: str, deadline: float
-    ) -> bytes:
+    def _content(self, response: http.client.HTTPResponse, sock: socket.socket, where: str, deadline: float) -> bytes:
         chunks, size = [], 0
         # read1: what has arrived. A server that sends a byte now and then would else hold the thread.
         while chunk := response.read1(_CHUNK):
@@ -162,10 +159,7 @@ class Fetcher:
                 sentence = f"{where}: the picture is larger than {self._max_bytes:,} bytes; send a smaller one."
                 raise Refusal(TOO_LARGE, sentence)
             chunks.append(chunk)
-            if connection.sock is not None:
-                connection.sock.settimeout(_left(deadline))
-            else:
-                _left(deadline)
+            sock.settimeout(_left(deadline))
         return b"".join(chunks)
 
 
