@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import composition, evaluation, grpo, leakage, parsers, scoring
+from benchmarks import composition, evaluation, grpo, leakage, parsers, scoring, serving
 from benchmarks.pairs import Measured
 
 PAIRS: dict[str, Callable[[], Measured]] = {
@@ -20,6 +20,8 @@ PAIRS: dict[str, Callable[[], Measured]] = {
     "parser_megabyte": parsers.length,
     "composition_vs_jpeg_limit": composition.pair,
     "leakage_found_vs_planted": leakage.pair,
+    "serving_vs_engine": serving.against_engine,
+    "serving_vs_one_by_one": serving.against_one_by_one,
 }
 _ON_EVERY_LINE = ("name", "ours", "peer", "ratio", "goal", "holds")
 RESULTS = Path("build/bench.json")

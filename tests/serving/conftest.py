@@ -22,7 +22,7 @@ from deepperception.artifacts.checkpoints import Interface, write_interface
 from deepperception.serving.server import claim_port
 
 SCRIPT = Path(__file__).with_name("scripted_server.py")
-START_S = 120
+START_S = 60
 
 
 @dataclass
