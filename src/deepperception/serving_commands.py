@@ -100,7 +100,7 @@ def predict(
     from deepperception.serving.many import LISTS
 
     where = model if model.startswith(("http://", "https://")) else str(checkpoint(model))
-    shared = {"draw": draw, "token": _token(token_file), "retries": retries}
+    shared: dict[str, Any] = {"draw": draw, "token": _token(token_file), "retries": retries}
     if image.is_dir() or image.suffix.lower() in LISTS:
         _many(where, image, entity, clients=clients, **shared)
         return

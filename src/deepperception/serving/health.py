@@ -27,7 +27,7 @@ def health(service: Service, dataplane: Any) -> APIRouter:
 
     async def metrics(request: Request) -> Response:
         """For Prometheus."""
-        encoder, kind = exposition.choose_encoder(request.headers.get("accept"))
+        encoder, kind = exposition.choose_encoder(request.headers.get("accept", ""))
         return Response(encoder(REGISTRY), headers={"content-type": kind})
 
     async def no_model(model_name: str) -> Response:
