@@ -12,8 +12,9 @@ from . import malformed
 from .conftest import Server, instance, wait_until
 
 ORDINARY, MANY = 300, 10_000
+POSITIVE = schemathesis.GenerationMode.POSITIVE
 SEARCH = settings(
-    max_examples=25, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+    max_examples=10, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
 )
 
 
@@ -102,7 +103,10 @@ def test_schemathesis_finds_no_answer_that_is_not_described(server, document):
     asked = []
     for result in schemathesis.openapi.from_dict(document).get_all_operations():
         operation = result.ok()
-        for mode in (schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE):
+        about = document["paths"][operation.path][operation.method]
+        # What takes no body takes any text in its path, and cannot be asked wrongly.
+        modes = list(schemathesis.GenerationMode) if "requestBody" in about else [POSITIVE]
+        for mode in modes:
 
             @SEARCH
             @given(case=operation.as_strategy(generation_mode=mode))
