@@ -12,7 +12,7 @@ import pytest
 from deepperception.errors import InfrastructureError
 from deepperception.inference.engine import Decoding, Request
 from deepperception.serving.live import Ending, Piece
-from deepperception.serving.vllm_engine import VllmEngine, engine_arguments
+from deepperception.serving.vllm_engine import VllmEngine, live_arguments
 
 from .conftest import picture
 
@@ -41,8 +41,8 @@ class FakeAsyncLLM:
 class FakeProcessor:
     tokenizer = SimpleNamespace(convert_tokens_to_ids=lambda tokens: [900 + place for place, _ in enumerate(tokens)])
 
-    def apply_chat_template(self, turns, *, add_generation_prompt, tokenize):
-        assert add_generation_prompt and not tokenize
+    def apply_chat_template(self, turns, *, add_generation_prompt):
+        assert add_generation_prompt
         said = ["+".join(part.get("text", "<image>") for part in turn["content"]) for turn in turns]
         return "|".join(f"{turn['role']}:{text}" for turn, text in zip(turns, said, strict=True))
 
@@ -111,8 +111,7 @@ def test_who_leaves_early_aborts_the_request():
 
 
 def test_it_is_started_as_the_model_was_trained_and_runs_no_foreign_code(tmp_path):
-    arguments = engine_arguments(tmp_path, {"shortest_edge": 3_136, "longest_edge": 401_408})
-    assert arguments["mm_processor_kwargs"]["max_pixels"] == 401_408
+    arguments = live_arguments(tmp_path, {"shortest_edge": 3_136, "longest_edge": 401_408})
     assert arguments["mm_processor_kwargs"]["size"] == {"shortest_edge": 3_136, "longest_edge": 401_408}
     assert (arguments["trust_remote_code"], arguments["load_format"]) == (False, "safetensors")
     assert arguments["enable_prefix_caching"] and arguments["allowed_local_media_path"] == ""

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from deepperception.errors import InfrastructureError
 from deepperception.inference.engine import Decoding, Request
 from deepperception.inference.images import MAX_ASPECT, open_image
+from deepperception.inference.vllm_engine import engine_arguments, vllm_request
 from deepperception.serving.live import Ending, Piece
 
 # A hot model can sample a picture's placeholder, and generation then fails for want of the picture.
@@ -56,7 +57,9 @@ class VllmEngine:
         from deepperception.inference.processor import load_processor
 
         processor = load_processor(folder, max_pixels=max_pixels)
-        arguments = engine_arguments(folder, processor.image_processor.size)
+        size = processor.image_processor.size
+        edges = {name: int(size[name]) for name in ("shortest_edge", "longest_edge")}
+        arguments = live_arguments(folder, edges)
         engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
 
         def sampling(**chosen: Any) -> Any:
@@ -70,8 +73,10 @@ class VllmEngine:
     ) -> AsyncIterator[Piece]:
         """See LiveEngine."""
         prompt_tokens = reply_tokens = 0
+        image = open_image(request.image, max_aspect=MAX_ASPECT, name=request.name)
+        asked = vllm_request(self._processor, request, image)
         identity = f"request-{next(self._numbers)}"
-        async for output in self._engine.generate(self._prompt(request), self._chosen(decoding), identity):
+        async for output in self._engine.generate(asked, self._chosen(decoding), identity):
             (said,) = output.outputs
             prompt_tokens = len(output.prompt_token_ids or ()) or prompt_tokens
             reply_tokens += len(said.token_ids)
@@ -85,17 +90,6 @@ class VllmEngine:
         """Ends vLLM's own processes."""
         self._engine.shutdown()
 
-    def _prompt(self, request: Request) -> dict[str, Any]:
-        said = [text for turn in request.before for text in turn] + [request.text]
-        turns: list[dict[str, Any]] = [
-            {"role": "assistant" if number % 2 else "user", "content": [{"type": "text", "text": text}]}
-            for number, text in enumerate(said)
-        ]
-        turns[0]["content"].insert(0, {"type": "image"})
-        text = self._processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
-        image = open_image(request.image, max_aspect=MAX_ASPECT, name=request.name)
-        return {"prompt": text, "multi_modal_data": {"image": image}}
-
     def _chosen(self, decoding: Decoding) -> Any:
         return self._sampling(
             max_tokens=decoding.max_new_tokens,
@@ -106,22 +100,11 @@ class VllmEngine:
         )
 
 
-def engine_arguments(folder: Path, size: dict[str, int]) -> dict[str, Any]:
-    """What vLLM is started with; `size` is the image processor's, so that pictures are as large as in training."""
+def live_arguments(folder: Path, size: dict[str, int]) -> dict[str, Any]:
+    """What AsyncLLM is started with: the offline engine's arguments, and prefixes kept, for all ask alike."""
     return {
-        "model": str(folder),
-        "load_format": "safetensors",
-        "trust_remote_code": False,
-        "dtype": "bfloat16",
+        **engine_arguments(folder, size, _SEQUENCES, dtype="bfloat16"),
         "enable_prefix_caching": True,
-        "max_num_seqs": _SEQUENCES,
-        "limit_mm_per_prompt": {"image": 1, "video": 0},
-        # Both spellings: which one counts depends on the family's processor.
-        "mm_processor_kwargs": {
-            "size": {"shortest_edge": size["shortest_edge"], "longest_edge": size["longest_edge"]},
-            "min_pixels": size["shortest_edge"],
-            "max_pixels": size["longest_edge"],
-        },
         # Words may bring addresses, never local files.
         "allowed_local_media_path": "",
     }
