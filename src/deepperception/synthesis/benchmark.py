@@ -54,7 +54,7 @@ def run(config: SynthesisConfig, out: Path, context: Context) -> Manifest:
     source = open_source(config.source, context.seed)
     photos = checked_photos(source, out)
     pools, left_over = shelve(photos, config, context.seed, fewest=2)
-    refuse_empty(pools)
+    refuse_empty(pools, 2)
     for pool in pools.values():
         pool.check()
     refuse_unfit(photos, config.layouts, config.canvas)

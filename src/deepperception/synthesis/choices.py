@@ -93,7 +93,7 @@ def run_choices(config: SynthesisConfig, out: Path, context: Context) -> Manifes
     source = open_source(config.source.model_copy(update={"boxed": False}), context.seed)
     photos = checked_photos(source, out)
     pools, left_over = shelve(photos, config, context.seed, fewest=len(LETTERS))
-    refuse_empty(pools)
+    refuse_empty(pools, len(LETTERS))
     if not pools["train"].seen:
         raise InputError("synthesis.seen: no category is left to train on; name one with four entities or more.")
     maker = ChoiceMaker(config, pools, context.seed)

@@ -148,10 +148,12 @@ def shelve(
     return {split: Pool(*shelves[split], config, look_alikes) for split in SPLITS}, left_over
 
 
-def refuse_empty(pools: Mapping[Split, Pool]) -> None:
-    """InputError where no category is left to test on."""
+def refuse_empty(pools: Mapping[Split, Pool], fewest: int) -> None:
+    """InputError where no category is left to test on, for want of `fewest` entities with photos enough."""
     if not pools["test"].seen and not pools["test"].unseen:
-        raise InputError("synthesis.source: no category has photos enough for every split; add photos.")
+        raise InputError(
+            f"synthesis.source: no category has {fewest} entities with photos enough for every split; add photos."
+        )
 
 
 def _held_out(wanted: Sequence[str], entities: Mapping[str, Shelf]) -> set[str]:

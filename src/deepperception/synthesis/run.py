@@ -173,7 +173,7 @@ def survey(config: SynthesisConfig, seed: int, *, box_step: int) -> Stock:
         source = open_source(config.source.model_copy(update={"boxed": False}), seed)
         photos = list(source.photos())
         pools, left_over = shelve(photos, config, seed, fewest=len(LETTERS))
-        refuse_empty(pools)
+        refuse_empty(pools, len(LETTERS))
         return Stock(photos, pools, source.report() | left_over.as_dict())
     source = open_source(config.source, seed)
     return _dealt(source, list(source.photos()), config, seed)
