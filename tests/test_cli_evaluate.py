@@ -9,7 +9,9 @@ from click.testing import CliRunner, Result
 
 from deepperception.artifacts import read_metrics
 from deepperception.artifacts.checkpoints import INTERFACE
+from deepperception.artifacts.choice_rows import write_choices
 from deepperception.cli import cli
+from deepperception.grounding import ChoiceSample, choice_question
 
 
 def evaluate(*arguments: str | Path) -> Result:
@@ -53,3 +55,24 @@ def test_samples_without_chance_are_one_sentence() -> None:
     result = evaluate("--benchmark", "x", "--model", "y", "--out", "z", "--samples", 2)
     assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
     assert "need a temperature above 0" in result.stderr
+
+
+def test_a_file_of_choices_is_scored_by_letters_and_leaves_a_page(tmp_path: Path) -> None:
+    names = ("owl", "wren", "robin", "rook")
+    row = ChoiceSample(
+        question_id="bird/0",
+        category="bird",
+        question=choice_question("bird", names),
+        choices=names,
+        answer="C",
+        image=b"no picture",
+    )
+    write_choices(tmp_path / "test.parquet", [row])
+    (tmp_path / "said.jsonl").write_text('{"question_id": "bird/0", "text": "<answer>C</answer>"}\n')
+    files = ["--benchmark", tmp_path / "test.parquet", "--predictions", tmp_path / "said.jsonl"]
+    result = evaluate(*files, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert "Right letters" in result.output
+    assert "it cannot be read" in (tmp_path / "out" / "report.html").read_text()
+    refused = evaluate("--benchmark", tmp_path / "test.parquet", "--model", "x", "--shard", "0/2", "--out", tmp_path)
+    assert (refused.exit_code, "in one piece" in refused.stderr) == (2, True)

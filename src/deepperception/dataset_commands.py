@@ -11,6 +11,8 @@ import click
 from deepperception.arguments import PATH, context_of, takes_recipe, tell
 from deepperception.recipe import Recipe
 
+_GAIN, _DISAGREEMENT = 0.05, 0.2
+
 
 @click.command()
 @takes_recipe
@@ -55,6 +57,8 @@ def benchmark(recipe: Recipe, unseen: str | None, unseen_entities: str | None, o
 
 def _told(card: dict[str, Any]) -> list[str]:
     """What a user should know of a benchmark before trusting a score on it."""
+    from deepperception.statistics import cases_needed
+
     lines = []
     for split, counts in card["files"].items():
         parts = ", ".join(f"{name} {rows}" for name, rows in counts["categories"].items())
@@ -66,11 +70,12 @@ def _told(card: dict[str, Any]) -> list[str]:
         lines.append(f"left out, {reason}: {found['count']} ({', '.join(found['examples'])})")
     for split, gains in card["smallest_gain"].items():
         shown = ", ".join(
-            f"{'no gain' if gain is None else f'{100 * gain:.1f} points'} where two models disagree on "
-            f"{100 * float(share):.0f} %"
+            f"{'none' if gain is None else f'{100 * gain:.1f} points'} ({100 * float(share):.0f} %)"
             for share, gain in gains.items()
         )
-        lines.append(f"{split} can show (p < 0.05 in 8 of 10 tries): {shown}")
+        lines.append(f"smallest gain that {split} shows, by how often just one of two models is right: {shown}")
+    needed = cases_needed(_GAIN, _DISAGREEMENT)
+    lines.append(f"to show {100 * _GAIN:g} points takes {needed} cases where that is {100 * _DISAGREEMENT:g} %")
     return lines
 
 

@@ -72,9 +72,11 @@ def test_letters_are_scored_by_category_and_their_forms_counted(benchmark: Path,
     texts[ROWS[0].question_id] = f"<answer>{ROWS[0].entity}</answer>"
     texts[ROWS[2].question_id] = "<answer>none of them</answer>"
     del texts[ROWS[1].question_id]
+    texts["cow/1"] = "A"
     metrics = scored(benchmark, tmp_path / "out", texts)
     official, robust = metrics["official"], metrics["robust"]
     assert metrics["kind"] == "choices"
+    assert (metrics["predictions"]["missing"], metrics["predictions"]["unknown"]) == (1, 1)
     assert [official[split]["correct"] for split in ("all", "seen", "unseen")] == [17, 8, 9]
     assert official["categories"]["blobs"]["accuracy"] == 0.8
     low, high = official["categories"]["blobs"]["accuracy_ci95"]
@@ -125,10 +127,12 @@ def test_a_thinking_model_is_asked_to_think_and_not_for_a_box(benchmark: Path, t
 @pytest.mark.parametrize(
     "lines, complaint",
     [
-        ('{"question_id": "blobs/0"}', "row 1: this is no reply"),
-        ('{"question_id": "x", "text": "A"}', "has no question_id 'x'"),
-        ('{"question_id": "blobs/0", "text": "A"}\n{"question_id": "blobs/0", "text": "B"}', "row 2: .* came before"),
-        ("{", "cannot be read"),
+        ('{"question_id": "blobs/0"}', "row 1: 'text' is missing"),
+        (
+            '{"question_id": "blobs/0", "text": "A"}\n{"question_id": "blobs/0", "text": "B"}',
+            "row 2: .*in row 1 already",
+        ),
+        ("{", "row 1: this is not JSON"),
     ],
 )
 def test_predictions_that_cannot_be_scored_are_refused(

@@ -119,7 +119,7 @@ def _knowledge(
         listed = list(questions)
         with context.progress.track(len(listed), name) as bar:
             scored = []
-            for row, reply in ask_choices(engine, manner, iter(listed), inputs.benchmark, extent.batch_size):
+            for row, reply in ask_choices(engine, manner, listed, inputs.benchmark):
                 scored.append(score_choice(row, reply))
                 bar.advance()
         lines = (json.dumps(dataclasses.asdict(case), ensure_ascii=False) for case in scored)
@@ -183,7 +183,7 @@ def told(found: Mapping[str, Any]) -> Sequence[str]:
             mean = of["exact"]["mean"]
             if mean is not None:
                 low, high = of["exact"]["ci95"]
-                lines.append(f"KL a {part} token: {mean:.4f} nats ({low:.4f}-{high:.4f}), {of['tokens']} tokens")
+                lines.append(f"KL of {part} tokens: {mean:.4f} nats ({low:.4f}-{high:.4f}), {of['tokens']} tokens")
     return lines
 
 

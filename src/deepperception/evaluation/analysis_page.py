@@ -18,16 +18,21 @@ _SHOWN = 8
 
 def write_analysis_page(found: Mapping[str, Any], benchmark: Path, folder: Path) -> None:
     """Write the page of what `analysis.run` found; sections without findings are left out."""
-    charts = {kind: interval_chart(_scores(groups)) for kind, groups in found["breakdown"].items() if groups}
+    charts = {
+        kind: interval_chart(_scores(groups), order=list(groups))
+        for kind, groups in found["breakdown"].items()
+        if groups
+    }
     if "knowledge" in found:
         levels = {
             f"{name} ({of['entities']})": of["grounding"]
             for name, of in [*found["knowledge"]["levels"].items(), *_both(found["knowledge"])]
             if of["entities"]
         }
-        charts["knowledge"] = interval_chart(_scores(levels))
+        charts["knowledge"] = interval_chart(_scores(levels), order=list(levels))
     if "divergence" in found:
-        charts["divergence"] = interval_chart(_divergences(found["divergence"]["parts"]), unit="nats a token")
+        parts = found["divergence"]["parts"]
+        charts["divergence"] = interval_chart(_divergences(parts), order=list(parts), unit="nats a token")
     page = page_template("analysis.html.j2").render(
         found=found,
         **{part: found.get(part) for part in ("knowledge", "recognition", "divergence", "probed")},

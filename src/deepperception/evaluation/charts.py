@@ -90,14 +90,17 @@ def category_chart(scores: Mapping[str, Mapping[str, Any]], unseen: Collection[s
 
 
 def interval_chart(
-    series: Mapping[str, Mapping[str, tuple[float, float, float]]], *, unit: str = "% of cases right"
+    series: Mapping[str, Mapping[str, tuple[float, float, float]]],
+    *,
+    order: Sequence[str],
+    unit: str = "% of cases right",
 ) -> bytes:
     """Dots with 95 % intervals. `series`: label -> group -> (value, low, high); shares of 1 unless `unit` says else.
 
-    The groups keep the order in which they come; a series without a group is left out.
+    Groups of `order` that no series has are left out, and so is a series without a group.
     """
     shown = {label: groups for label, groups in series.items() if groups}
-    names = list(dict.fromkeys(name for groups in shown.values() for name in groups))
+    names = [name for name in order if any(name in groups for groups in shown.values())]
     figure = _figure(7.6, 1.3 + 0.24 * max(len(names), 1) * (len(shown) + 0.8))
     axes = figure.add_subplot()
     for place, ((label, groups), colour) in enumerate(zip(shown.items(), _cycle(len(shown)), strict=True)):

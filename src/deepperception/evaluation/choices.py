@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import itertools
 import json
-from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,13 @@ from deepperception.evaluation.answers import Manner, file_digest
 from deepperception.evaluation.config import EvaluationConfig
 from deepperception.evaluation.metrics import MISSING
 from deepperception.evaluation.page import Finish
+from deepperception.evaluation.replies import Answer, ReplyIndex, text_in
 from deepperception.grounding import ChoiceSample, choice_prompt, read_letter, turns
 from deepperception.inference.engine import Decoding, Engine, Request
 from deepperception.inference.open import OpenEngine, backend_of, opener
 from deepperception.statistics import wilson
+
+_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,8 @@ class Replies:
 
     backend: Mapping[str, Any]
     rows: Iterator[tuple[ChoiceSample, str | None]]
+    about: Callable[[], dict[str, Any]] | None = None
+    """Of replies that were made elsewhere, called once all rows are drawn: what is worth noting beside the scores."""
 
 
 def evaluate_model_on_choices(
@@ -61,14 +67,14 @@ def evaluate_model_on_choices(
     manner = manner_for_choices(config, interface)
     opened = open_engine or opener(config.engine)
 
-    def replies() -> Replies:
+    def replies(closing: ExitStack) -> Replies:
         engine = opened(model, max_pixels=config.max_pixels or interface.max_pixels, batch_size=config.batch_size)
-        asked = ask_choices(engine, manner, read_choices(benchmark, seen=seen), benchmark, config.batch_size)
+        asked = ask_choices(engine, manner, read_choices(benchmark, seen=seen), benchmark)
         return Replies({**engine.backend, **dataclasses.asdict(manner)}, asked)
 
     digest = read_manifest(model).digest if (model / MANIFEST).exists() else payload_digest(model)
     inputs = {"benchmark": file_digest(benchmark), "model": digest}
-    asked = {**dataclasses.asdict(manner), "backend": backend_of(config.engine), "batch_size": config.batch_size}
+    asked = {**dataclasses.asdict(manner), "backend": backend_of(config.engine)}
     return _evaluate(replies, benchmark, out, context, inputs, {**asked, "seen": _listed(seen)}, finish)
 
 
@@ -83,19 +89,30 @@ def evaluate_predictions_on_choices(
 ) -> Manifest:
     """Scores a file of replies made elsewhere: rows {"question_id", "text"}.
 
-    A question without a row counts as answered wrongly (form `missing`). InputError for a malformed row, one that comes
-    twice, and one whose question the benchmark does not have.
+    A question without a row counts as answered wrongly (form `missing`), rows of other questions are left out; both are
+    counted. InputError for a malformed row, and for two different replies to a question.
     """
     inputs = {"benchmark": file_digest(benchmark), "predictions": file_digest(predictions)}
 
-    def replies() -> Replies:
-        texts = _read_texts(predictions)
-        if unknown := texts.keys() - {sample.question_id for sample in read_choices(benchmark)}:
-            raise InputError(f"{predictions}: the benchmark has no question_id {min(unknown)!r}; remove or correct it.")
+    def replies(closing: ExitStack) -> Replies:
+        index = ReplyIndex([predictions], lambda row: Answer((text_in(row, "text"),)))
+        closing.callback(index.close)
         backend = dict.fromkeys(("version", "dtype", "prompt", "decoding", "max_pixels")) | {"engine": "predictions"}
-        return Replies(backend, ((row, texts.get(row.question_id)) for row in read_choices(benchmark, seen=seen)))
+        return Replies(backend, _found(index, read_choices(benchmark, seen=seen)), lambda: _about(index))
 
     return _evaluate(replies, benchmark, out, context, inputs, {"seen": _listed(seen)}, finish)
+
+
+def _found(index: ReplyIndex, rows: Iterator[ChoiceSample]) -> Iterator[tuple[ChoiceSample, str | None]]:
+    while some := list(islice(rows, _AT_ONCE)):
+        for row, answer in zip(some, index.find([row.question_id for row in some]), strict=True):
+            yield row, answer.replies[0] if answer else None
+
+
+def _about(index: ReplyIndex) -> dict[str, Any]:
+    unknown, named = index.unused(_AT_ONCE)
+    ids = [f"{place}, question_id {question_id!r}" for place, question_id in named]
+    return {"rows": len(index), "unknown": unknown, "unknown_ids": ids, "repeated": index.repeated}
 
 
 def manner_for_choices(config: EvaluationConfig, interface: Interface) -> Manner:
@@ -109,18 +126,25 @@ def manner_for_choices(config: EvaluationConfig, interface: Interface) -> Manner
 
 
 def ask_choices(
-    engine: Engine, manner: Manner, rows: Iterator[ChoiceSample], benchmark: Path, batch_size: int
-) -> Iterator[tuple[ChoiceSample, str]]:
-    """Each row with its reply; one batch of pictures is in memory at a time."""
-    for number in itertools.count():
-        if not (batch := list(itertools.islice(rows, batch_size))):
-            return
-        texts = [turns(manner.prompt, row.question)[0] for row in batch]
-        names = [f"{benchmark}, question_id {row.question_id!r}" for row in batch]
-        requests = [Request(text, row.image, name=name) for text, row, name in zip(texts, batch, names, strict=True)]
-        decoding = dataclasses.replace(manner.decoding, seed=manner.decoding.seed + number)
-        for row, replies in zip(batch, engine.generate(requests, decoding), strict=True):
-            yield row, replies[0]
+    engine: Engine, manner: Manner, rows: Iterable[ChoiceSample], benchmark: Path
+) -> Iterator[tuple[ChoiceSample, str | None]]:
+    """Each row with its reply; None where its picture cannot be read. The engine draws rows a bounded number ahead."""
+    waiting: deque[ChoiceSample] = deque()
+    drawn = manner.decoding.temperature > 0
+
+    def requests() -> Iterator[Request]:
+        for number, row in enumerate(rows):
+            waiting.append(row)
+            yield Request(
+                turns(manner.prompt, row.question)[0],
+                row.image,
+                name=f"{benchmark}, question_id {row.question_id!r}",
+                seed=manner.decoding.seed * 1_000_003 + number if drawn else None,
+                or_nothing=True,
+            )
+
+    for replies in engine.generate(requests(), manner.decoding):
+        yield waiting.popleft(), replies[0] if replies else None
 
 
 def score_choice(sample: ChoiceSample, reply: str | None) -> ChoiceCase:
@@ -157,7 +181,7 @@ def choice_metrics(
 
 
 def _evaluate(
-    replies: Callable[[], Replies],
+    replies: Callable[[ExitStack], Replies],
     benchmark: Path,
     out: Path,
     context: Context,
@@ -166,12 +190,19 @@ def _evaluate(
     finish: Finish | None,
 ) -> Manifest:
     def build(folder: Path) -> Outcome:
-        made = replies()
+        with ExitStack() as closing:
+            return score_in(folder, replies(closing))
+
+    def score_in(folder: Path, made: Replies) -> Outcome:
         cases = list(_scored(made, benchmark, context))
         about = {"file": benchmark.name, "digest": inputs["benchmark"], "cases": len(cases)}
         result = choice_metrics(cases, benchmark=about, backend=made.backend)
         if missing := result["robust"]["forms"].get(MISSING):
             context.progress.say(f"no reply to {missing} of the questions, counted as wrong")
+        if made.about:
+            result["predictions"] = {**made.about(), "missing": missing or 0}
+            if unknown := result["predictions"]["unknown"]:
+                context.progress.say(f"{unknown} replies to questions that the benchmark has not, left out")
         lines = (json.dumps(dataclasses.asdict(case), ensure_ascii=False) for case in cases)
         write_text(folder / CASES, "".join(f"{line}\n" for line in lines))
         write_text(folder / METRICS, json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
@@ -211,24 +242,6 @@ def _scored(replies: Replies, benchmark: Path, context: Context) -> Iterator[Cho
             yield case
     if not asked:
         raise InputError(f"{benchmark}: the benchmark has no rows; give one with at least one question.")
-
-
-def _read_texts(path: Path) -> dict[str, str]:
-    expected = 'expected {"question_id": "...", "text": "..."}'
-    texts: dict[str, str] = {}
-    try:
-        with path.open(encoding="utf-8", newline="\n") as file:
-            for number, line in enumerate(file, start=1):
-                row = json.loads(line) if line.strip() else None
-                if row is None:
-                    continue
-                if not isinstance(row, dict) or not all(isinstance(row.get(k), str) for k in ("question_id", "text")):
-                    raise InputError(f"{path}, row {number}: this is no reply; {expected}.")
-                if texts.setdefault(row["question_id"], row["text"]) is not row["text"]:
-                    raise InputError(f"{path}, row {number}: question_id {row['question_id']!r} came before; keep one.")
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); give JSON lines, {expected}.") from None
-    return texts
 
 
 def _listed(seen: Collection[str] | None) -> list[str] | None:
