@@ -11,6 +11,7 @@ from deepperception.statistics import (
     cases_needed,
     mcnemar_exact,
     mcnemar_power,
+    over_seeds,
     paired_bootstrap,
     pass_at,
     smallest_gain,
@@ -159,3 +160,26 @@ def test_the_cases_needed_suffice():
 def test_impossible_gains_are_refused():
     with pytest.raises(ValueError, match=r"a gain of 0\.3 with a disagreement of 0\.2"):
         mcnemar_power(100, 0.2, 0.3)
+
+
+@given(shares)
+def test_over_seeds_that_agree_only_the_cases_are_uncertain(share):
+    correct, cases = share
+    mean, low, high = over_seeds([correct / cases] * 3, cases)
+    assert mean == pytest.approx(correct / cases)
+    assert (low, high) == pytest.approx(wilson(correct, cases))
+
+
+def test_over_seeds_the_interval_is_wider_than_either_chance_alone():
+    mean, low, high = over_seeds([0.70, 0.74, 0.72], 500)
+    wilson_low, wilson_high = wilson(360, 500)
+    student = 4.30265 * 0.02 / 3**0.5  # of two degrees of freedom
+    assert mean == pytest.approx(0.72)
+    assert mean - low == pytest.approx(((mean - wilson_low) ** 2 + student**2) ** 0.5, abs=1e-5)
+    assert high - mean == pytest.approx(((wilson_high - mean) ** 2 + student**2) ** 0.5, abs=1e-5)
+
+
+def test_over_seeds_it_stays_a_share():
+    assert over_seeds([0.0, 1.0], 10)[1:] == (0.0, 1.0)
+    with pytest.raises(ValueError, match="at least one"):
+        over_seeds([], 10)

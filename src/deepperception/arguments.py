@@ -97,6 +97,27 @@ def takes_recipe(command: Command) -> Command:
     return with_recipe
 
 
+def takes_seeds(command: Command) -> Command:
+    """--seeds, which is the recipe's `search.seeds`; goes below `takes_recipe`."""
+
+    @click.option("--seeds", metavar="N,N,...", help="Train with each; the best on validation goes on to the test.")
+    @functools.wraps(command)
+    def with_seeds(recipe: Recipe, seeds: str | None, **rest: Any) -> None:
+        command(recipe=recipe if seeds is None else _over(recipe, seeds), **rest)
+
+    return with_seeds
+
+
+def _over(recipe: Recipe, seeds: str) -> Recipe:
+    from deepperception.search.trials import with_seeds
+
+    try:
+        numbers = [int(part) for part in seeds.split(",")]
+    except ValueError:
+        raise InputError(f"--seeds {seeds}: expected whole numbers between commas, as 0,1,2.") from None
+    return with_seeds(recipe, numbers, where=f"--seeds {seeds}")
+
+
 def takes_infra(command: Command) -> Command:
     """--infra, and --out, which it may depend on; the command gets `infra` and `out`."""
 

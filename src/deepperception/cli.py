@@ -17,6 +17,7 @@ from deepperception.arguments import (
     takes_endpoint,
     takes_infra,
     takes_recipe,
+    takes_seeds,
     tell,
     trains,
     with_endpoint,
@@ -48,6 +49,7 @@ def cli() -> None:
 
 @cli.command()
 @takes_recipe
+@takes_seeds
 @takes_infra
 @allows_tags
 @takes_endpoint
@@ -75,22 +77,24 @@ def check(recipe: Recipe, infra: Infra, out: Path, allow_tags: bool, endpoint: s
 
 @cli.command()
 @takes_recipe
+@takes_seeds
 @takes_infra
 def run(recipe: Recipe, infra: Infra, out: Path) -> None:
     """Run the whole pipeline on this machine.
 
     Synthesis, training, evaluation, promotion and report, through KFP's local runner. Reads RECIPE, its base model and
     photos. Writes DIR/summary.json, DIR/work (each stage's artifact), DIR/store, DIR/mlflow.db, DIR/prediction and
-    DIR/logs. Killed at any moment, the same command goes on from the last finished stage. A gate
-    that lets no model pass is a result like another: it is said, and the exit code is 0.
+    DIR/logs. With --seeds, or where RECIPE has a search: a training for each, in DIR/work/trials, of which validation
+    chooses one; scores are then means over the seeds. Killed at any moment, the same command goes on from the last
+    finished stage. A gate that lets no model pass is a result like another: it is said, and the exit code is 0.
     """
-    from deepperception.evaluation.table import render_table
     from deepperception.platform.local import run_pipeline
-    from deepperception.platform.summary import metrics_by_label, tell
+    from deepperception.platform.summary import tell
+    from deepperception.platform.tables import results
 
     recipe.refuse_choices()
     summary = run_pipeline(recipe, infra, out)
-    show(render_table(metrics_by_label(infra)))
+    show(results(recipe, infra))
     click.echo(tell(summary, out))
 
 

@@ -6,13 +6,22 @@ from pathlib import Path
 
 import click
 
-from deepperception.arguments import PATH, allows_tags, takes_endpoint, takes_infra, takes_recipe, with_endpoint
+from deepperception.arguments import (
+    PATH,
+    allows_tags,
+    takes_endpoint,
+    takes_infra,
+    takes_recipe,
+    takes_seeds,
+    with_endpoint,
+)
 from deepperception.infra import Infra, load_infra
 from deepperception.recipe import Recipe
 
 
 @click.command()
 @takes_recipe
+@takes_seeds
 @takes_infra
 @allows_tags
 @takes_endpoint

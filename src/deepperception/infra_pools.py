@@ -53,9 +53,11 @@ class Kubeflow(Settings):
     tracking_secret: str = Field(
         default="deepperception-tracking", description="MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD."
     )
+    hub_secret: str | None = Field(
+        default=None, description="HF_TOKEN, for gated models; only the pod that imports the model gets it."
+    )
     work_claim: str = Field(default="deepperception-work", description="Volume claim for work_dir, shared by pods.")
     hub_claim: str = Field(default="deepperception-hub", description="Volume claim that keeps models of a hub.")
-    queue: str | None = Field(default=None, description="Kueue's local queue for TrainJobs; none wait without it.")
 
 
 class Toleration(Settings):
@@ -76,6 +78,11 @@ class Pool(Settings):
     count: int = Field(default=0, ge=0, description="Accelerators of one pod.")
     node_selector: dict[str, str] = Field(default_factory=dict)
     tolerations: list[Toleration] = Field(default_factory=list)
+    queue: str | None = Field(
+        default=None,
+        pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$",
+        description="Kueue's LocalQueue, for its pods and TrainJobs; null: none.",
+    )
     shared_memory: str | None = Field(default=None, description="Of /dev/shm, out of `memory`; the default is 64 MB.")
 
 

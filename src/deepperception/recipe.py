@@ -16,6 +16,8 @@ from deepperception.errors import InputError
 from deepperception.evaluation.config import EvaluationConfig
 from deepperception.grpo.config import GrpoConfig
 from deepperception.promotion.config import PromotionConfig
+from deepperception.search.config import SearchConfig
+from deepperception.search.trials import check_search
 from deepperception.settings import Settings, parse, read_yaml
 from deepperception.sft.config import SftConfig
 from deepperception.synthesis.config import SynthesisConfig
@@ -44,6 +46,7 @@ class Recipe(Settings):
     grpo: GrpoConfig
     evaluation: EvaluationConfig
     promotion: PromotionConfig
+    search: SearchConfig | None = Field(default=None, description="Train more than once, and choose the best.")
 
     def refuse_choices(self) -> None:
         """InputError where it asks for letters: the whole pipeline ends in a service that answers with boxes."""
@@ -88,7 +91,9 @@ def load_recipe(
     for override in overrides:
         _override(content, override)
         where += f", --set {override}"
-    return parse(content, Recipe, where=where)
+    recipe = parse(content, Recipe, where=where)
+    check_search(recipe, where)
+    return recipe
 
 
 def _replace_source(content: dict[str, Any], folder: Path) -> None:

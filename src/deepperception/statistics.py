@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable, Sequence
 from statistics import NormalDist
 
@@ -31,6 +32,25 @@ def wilson(correct: int, cases: int, confidence: float = 0.95) -> tuple[float, f
     low = 0.0 if correct == 0 else (centre - half_width) / scale
     high = 1.0 if correct == cases else (centre + half_width) / scale
     return low, high
+
+
+def over_seeds(accuracies: Sequence[float], cases: int, confidence: float = 0.95) -> tuple[float, float, float]:
+    """(mean, and its interval) of the accuracies that trainings with different seeds reach on the same `cases` cases.
+
+    Two chances widen it, and their half-widths add in squares: that of the cases (Wilson's) and, of two seeds and more,
+    that of the training (Student's t on the seeds' mean). Equal accuracies, as an untrained model has, leave Wilson's.
+    """
+    if not accuracies:
+        raise ValueError("a mean over seeds needs at least one")
+    mean = statistics.fmean(accuracies)
+    low, high = wilson(round(mean * cases), cases, confidence)
+    seeds = len(accuracies)
+    spread = 0.0
+    if seeds > 1 and (deviation := statistics.stdev(accuracies)) > 0:
+        from scipy.stats import t
+
+        spread = float(t.ppf((1 + confidence) / 2, seeds - 1)) * deviation / math.sqrt(seeds)
+    return mean, max(0.0, mean - math.hypot(mean - low, spread)), min(1.0, mean + math.hypot(high - mean, spread))
 
 
 def pass_at(k: int, correct: int, samples: int) -> float:

@@ -34,6 +34,7 @@ class StandIn:
         self.experiments: dict[str, dict[str, Any]] = {}
         self.runs: dict[str, dict[str, Any]] = {}
         self.asked: list[str] = []
+        self.tag = "2.17.0"
         self.broken: str = ""
         """Where it is set, every request but that for health is answered with 500 and this word."""
         self.violations: list[str] = []
@@ -44,6 +45,8 @@ class StandIn:
         parts = urlsplit(target)
         query = {key: values[0] for key, values in parse_qs(parts.query).items()}
         self.asked.append(f"{method} {parts.path}")
+        if parts.path == "/apis/v1beta1/healthz":  # of the older API, which the description leaves out
+            return 200, {"commit_sha": "unknown", "tag_name": self.tag, "multi_user": self.many_users}
         content: Any = None
         if headers.get("Content-Type", "").startswith("multipart/form-data"):
             content = _uploaded(headers["Content-Type"], body)

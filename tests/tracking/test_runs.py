@@ -220,3 +220,30 @@ class TestAttached:
         other = tracker.runs.write(record("three", stage="grpo", name="grpo", attach_to=root), [])
         assert run_of(tracker, other).info.run_name == "grpo"
         assert run_of(tracker, root).data.tags["deepperception.stage"] == "sft"
+
+
+def test_a_trial_stands_between_the_recipe_and_its_stages(
+    tracker: Tracker, pipeline: Pipeline, record: Records
+) -> None:
+    trial = Pipeline(f"{pipeline.key} 1", "trial-1", {"seed": 1}, {"trial": "trial-1"}, pipeline)
+    stage = tracker.runs.write(record(pipeline=trial), [])
+    own = tracker._client.get_run(stage).data.tags["mlflow.parentRunId"]
+    run = tracker._client.get_run(own)
+    assert (run.info.run_name, run.data.params, run.info.status) == ("trial-1", {"seed": "1"}, "RUNNING")
+    top = tracker._client.get_run(run.data.tags["mlflow.parentRunId"])
+    assert top.data.tags["deepperception.key"] == pipeline.key
+    tracker.break_off(pipeline.key, "FAILED")
+    assert tracker._client.get_run(own).info.status == "FAILED"
+    assert tracker._client.get_run(stage).info.status == "FINISHED"
+
+
+def test_in_a_run_that_the_runner_keeps_a_trial_has_none_of_ours(
+    tracker: Tracker, pipeline: Pipeline, record: Records
+) -> None:
+    client, experiment = tracker._client, tracker.runs.experiment_id
+    top = client.create_run(experiment).info.run_id
+    task = client.create_run(experiment, tags={"mlflow.parentRunId": top}).info.run_id
+    trial = Pipeline(f"{pipeline.key} 1", "kept-elsewhere", {"seed": 1}, {"trial": "kept-elsewhere"}, pipeline)
+    assert tracker.runs.write(record(pipeline=trial, attach_to=task), []) == task
+    assert client.get_run(top).data.tags["deepperception.key"] == pipeline.key
+    assert not [run for run in client.search_runs([experiment]) if run.info.run_name == "kept-elsewhere"]

@@ -60,7 +60,10 @@ def fetch(ref: HubRef, *, endpoint: str | None = None) -> Path:
             snapshot_download(ref.repository, revision=ref.commit, allow_patterns=list(_WANTED), endpoint=endpoint)
         )
     except GatedRepoError:
-        raise InputError(f"{ref}: the hub asks for a token; accept its terms there and set HF_TOKEN.") from None
+        raise InputError(
+            f"{ref}: the hub asks for a token; accept its terms there and set HF_TOKEN (on a cluster: in the "
+            "secret that kubeflow.hub_secret names)."
+        ) from None
     except (RepositoryNotFoundError, RevisionNotFoundError):
         raise InputError(f"{ref}: the hub has no such commit, or hides it from you; check name and commit.") from None
     except OfflineModeIsEnabled:

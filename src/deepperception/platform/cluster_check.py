@@ -12,6 +12,7 @@ from deepperception.errors import InputError
 from deepperception.faults import Collector, raise_together
 from deepperception.infra import Infra
 from deepperception.infra_pools import STAGES, image_faults, layout_of, place_of, placement_faults
+from deepperception.platform.installed import check_cluster_components, check_pipelines
 from deepperception.platform.kubeflow import Pipelines
 from deepperception.platform.packages import PIPELINES, compiled, version_name
 from deepperception.platform.preflight import check_base, check_source, check_store, check_tracking
@@ -36,8 +37,11 @@ def check_cluster(recipe: Recipe, infra: Infra, *, allow_tags: bool) -> list[str
             check_source(recipe)
     if infra.kubeflow is not None and not any(fault.startswith("kubeflow.endpoint") for fault in placement):
         with found():
-            users = "many users" if Pipelines(infra.kubeflow).many_users else "one user: it runs all in its namespace"
-            told.append(f"Kubeflow Pipelines answers at {infra.kubeflow.endpoint}, for {users}")
+            pipelines = Pipelines(infra.kubeflow)
+            users = "many users" if pipelines.many_users else "one user: it runs all in its namespace"
+            version = check_pipelines(pipelines, found)
+            told.append(f"Kubeflow Pipelines, {version}, answers at {infra.kubeflow.endpoint}, for {users}")
+    told += check_cluster_components(infra, found)
     for line in _looked_at_from_here(infra, found):
         told.append(line)
     if not placement:
@@ -84,11 +88,11 @@ def _in_words(infra: Infra, stage: str) -> str:
     pool = infra.pools[place.pool]
     device = f", {pool.count} x {pool.accelerator}" if pool.accelerator else ""
     limit = f", at most {place.timeout_s} s" if place.timeout_s else ""
+    queue = f", in the queue {pool.queue}" if pool.queue else ""
     own = f"cpu {pool.cpu}, memory {pool.memory}{device}{limit}"
     layout = layout_of(infra, stage)
     if layout.processes == 1:
-        return f"{stage}: pool {place.pool}, {own}"
-    queue = f" in the queue {infra.kubeflow.queue}" if infra.kubeflow and infra.kubeflow.queue else ""
+        return f"{stage}: pool {place.pool}{queue}, {own}"
     return (
         f"{stage}: a TrainJob{queue}, {layout} of pool {place.pool}, each with {own}; made and watched from pool "
         f"{place.launcher}"

@@ -6,6 +6,8 @@ import contextlib
 import io
 import json
 import os
+import re
+import urllib.request
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +20,7 @@ TOKEN = "DEEPPERCEPTION_KFP_TOKEN"
 """Environment variable: a bearer token, where the API asks for one."""
 _TIMEOUT_S = (5.0, 60.0)  # to connect, to answer; a package of 100 kB is what is sent
 _REFUSED = (401, 403)
+_LONGEST_HEALTH = 1 << 16  # bytes
 
 
 class Pipelines:
@@ -31,6 +34,20 @@ class Pipelines:
             self._client = _client(where, self.many_users)
         self.namespace = where.namespace if self.many_users else None
         """As the API wants it: an installation for one user runs everything in its own, and refuses to be told one."""
+
+    def installed(self) -> str | None:
+        """The version, as 2.17.0; None where the installation does not tell it."""
+        # The newer API's health has no word on it; both APIs are served side by side.
+        request = urllib.request.Request(f"{self._where.endpoint.rstrip('/')}/apis/v1beta1/healthz")
+        if token := os.environ.get(TOKEN):
+            request.add_header("authorization", f"Bearer {token}")
+        try:
+            with urllib.request.urlopen(request, timeout=_TIMEOUT_S[0]) as answer:
+                told = str(json.loads(answer.read(_LONGEST_HEALTH))["tag_name"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        version = re.search(r"\d+\.\d+\.\d+", told)
+        return version[0] if version else None
 
     def pipeline(self, name: str) -> str | None:
         """The id of the pipeline of that name."""

@@ -18,6 +18,7 @@ from deepperception.errors import InputError, Preempted
 from deepperception.infra import Infra
 from deepperception.platform import docker_runner, images, lifeline, steps, warm
 from deepperception.platform.console import Screen
+from deepperception.platform.packages import pipeline, whole_flow
 from deepperception.platform.summary import summarize
 from deepperception.platform.workplace import pipeline_key
 from deepperception.recipe import Recipe
@@ -54,24 +55,22 @@ def run_pipeline(recipe: Recipe, infra: Infra, out: Path) -> dict[str, Any]:
 def _run_steps(recipe: Recipe, infra: Infra, out: Path, screen: Screen, log: Path) -> None:
     from kfp import local
 
-    from deepperception.pipelines.deepperception import flow
-
     failure = infra.work_dir / steps.FAILURE
     failure.unlink(missing_ok=True)
     references = out / "kfp"  # of past attempts; the artifacts themselves are in the work folder and the store
     shutil.rmtree(references, ignore_errors=True)
-    pipeline, runner = flow, local.SubprocessRunner(use_venv=False)
+    flow, runner = pipeline(whole_flow(recipe)), local.SubprocessRunner(use_venv=False)
     if infra.runner == "docker":
         from deepperception.platform.placement import in_image
 
         image = infra.images.trainer if infra.images else images.TRAINER
         runner = docker_runner.runner(recipe, infra, out.absolute(), references.absolute(), image)
-        pipeline = in_image(flow, image)
+        flow = in_image(flow, image)
     local.init(runner, pipeline_root=str(references), workspace_root=str(references / "workspace"))
     with contextlib.redirect_stdout(screen), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # settings for clusters do nothing here, and the image may hold no Python
         try:
-            pipeline(recipe=recipe.to_json(), infra=infra.to_json(), seed=recipe.seed)
+            flow(recipe=recipe.to_json(), infra=infra.to_json(), seed=recipe.seed)
         except RuntimeError:  # all that KFP says of a step that failed
             raise steps.failure(infra.work_dir, log, screen.last_lines) from None
     # KFP takes a container that was gone before it could be asked for a success.

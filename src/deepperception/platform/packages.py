@@ -9,9 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from deepperception.infra import Infra
+from deepperception.recipe import Recipe
 
-PIPELINES = {"deepperception": "flow", "benchmark": "benchmark", "synthesis": "synthesis_only"}
+PIPELINES = {"deepperception": "flow", "search": "search", "benchmark": "benchmark", "synthesis": "synthesis_only"}
 """File in pipelines/ -> the pipeline's function in it."""
+
+
+def whole_flow(recipe: Recipe) -> str:
+    """The name of the pipeline that takes the recipe from its photos to a served model."""
+    return "search" if recipe.search else "deepperception"
 
 
 def pipeline(name: str) -> Any:

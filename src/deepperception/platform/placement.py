@@ -18,13 +18,21 @@ from deepperception.infra import Infra
 from deepperception.infra_pools import Kubeflow, Pool, StagePlace, layout_of, place_of, placement_faults
 from deepperception.platform.attempts import RUN
 from deepperception.platform.origin import IMAGE
-from deepperception.platform.pods import HUB, OFFLINE, QUIET, STORE_KEYS, TRACKING_KEYS, USER, WORK_MOUNT
+from deepperception.platform.pods import HUB, OFFLINE, QUEUE, QUIET, STORE_KEYS, TRACKING_KEYS, USER, WORK_MOUNT
 
 IMPORTS = "deepperception.io/imports-models"
 """Label of the one kind of pod that may fetch from a model hub; network policies go by it."""
 
-_LIKE = {"scoring": "evaluation"}  # both ask a model about a benchmark
+# What asks a model about a benchmark is placed as an evaluation is; what only reads, as the other light steps.
+_LIKE = {
+    "scoring": "evaluation",
+    "exam": "evaluation",
+    "replication": "evaluation",
+    "plan": "preflight",
+    "selection": "report",
+}
 _RUN_LABEL = "metadata.labels['workflows.argoproj.io/workflow']"  # Argo names the pods' workflow: one for a run
+_HUB_KEYS = ("HF_TOKEN",)
 # Argo waits in between: a pool that just lost its nodes has none a second later.
 _BACKOFF = {"backoff_duration": "30s", "backoff_factor": 2.0, "backoff_max_duration": "900s"}
 
@@ -78,6 +86,8 @@ def _resources(task: dsl.PipelineTask, pool: Pool) -> None:
         kubernetes.add_node_selector(task, key, value)
     for toleration in pool.tolerations:
         kubernetes.add_toleration(task, **toleration.model_dump(exclude_none=True))
+    if pool.queue:
+        kubernetes.add_pod_label(task, QUEUE, pool.queue)
     if pool.shared_memory:
         kubernetes.empty_dir_mount(task, "shared-memory", "/dev/shm", medium="Memory", size_limit=pool.shared_memory)
 
@@ -98,6 +108,9 @@ def _surroundings(task: dsl.PipelineTask, stage: str, kubeflow: Kubeflow, work_d
     optional = stage in ("preflight", "ending")
     for secret, keys in ((kubeflow.store_secret, STORE_KEYS), (kubeflow.tracking_secret, TRACKING_KEYS)):
         kubernetes.use_secret_as_env(task, secret, {key: key for key in keys}, optional=optional)
+    if kubeflow.hub_secret and stage == "base":
+        # Without it the import says what it misses; the pod would wait for the secret without a word.
+        kubernetes.use_secret_as_env(task, kubeflow.hub_secret, {key: key for key in _HUB_KEYS}, optional=True)
     kubernetes.use_field_path_as_env(task, RUN, _RUN_LABEL)
     imports = stage == "base"
     kept_apart = QUIET if imports else QUIET | OFFLINE

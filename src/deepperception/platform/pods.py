@@ -17,3 +17,5 @@ OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_DATASETS_OFFL
 """Environment of all pods but the model import's."""
 WORK_MOUNT = "DEEPPERCEPTION_WORK_MOUNT"
 """Environment variable of a pod that makes others: where the claim with the runs' work folders is mounted."""
+QUEUE = "kueue.x-k8s.io/queue-name"
+"""Label by which Kueue knows what waits for which queue."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from deepperception.errors import InputError
 from deepperception.infra import Infra
 from deepperception.infra_pools import layout_of
+from deepperception.platform import search_stages
 from deepperception.platform.ending import ending
 from deepperception.platform.preflight import preflight
 from deepperception.platform.workplace import Metadata, Workplace, reference
@@ -37,6 +38,7 @@ def execute(stage: str, recipe: str, infra: str, seed: int, inputs: dict[str, Me
     settings = Recipe.from_json(recipe).model_copy(update={"seed": seed})
     place = Workplace(stage, settings, Infra.from_json(infra), inputs)
     place.progress.say("started")
+    search_stages.borrow(place)
     if layout_of(place.infra, stage).processes > 1:
         from deepperception.platform.trainjob.launch import launch
 
@@ -255,6 +257,10 @@ _STAGES: dict[str, Callable[[Workplace], Outputs]] = {
     "cot_sft": _sft,
     "grpo": _grpo,
     **{f"evaluation-{arm}": _evaluation for arm in ARMS},
+    **{f"evaluation-{arm}-{split}": search_stages.exam for arm in ARMS for split in SPLITS},
+    "plan": search_stages.plan,
+    "selection": search_stages.selection,
+    "replication": search_stages.replication,
     "promotion": _promotion,
     "report": _report,
 }

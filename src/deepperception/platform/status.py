@@ -10,6 +10,7 @@ from deepperception.artifacts.manifest import MANIFEST, Manifest, read_manifest
 from deepperception.errors import InputError
 from deepperception.infra import Infra
 from deepperception.platform.summary import SUMMARY
+from deepperception.platform.workplace import BORROWED, TRIALS
 
 
 def of_runs(root: Path) -> Iterator[str]:
@@ -47,7 +48,8 @@ def of_run(infra: Infra, run: Path) -> Iterator[str]:
 
 
 def finished_stages(work_dir: Path) -> dict[str, Manifest]:
-    """Name -> manifest of every finished artifact, oldest first."""
-    manifests = sorted(work_dir.glob(f"*/{MANIFEST}"), key=lambda path: (path.stat().st_mtime_ns, str(path)))
-    stages = (path.parent for path in manifests if path.parent.suffix not in (".building", ".retired"))
-    return {folder.name: read_manifest(folder) for folder in stages}
+    """Name -> manifest of every finished artifact, oldest first; a trial's is named by its path."""
+    found = [*work_dir.glob(f"*/{MANIFEST}"), *work_dir.glob(f"{TRIALS}/*/*/{MANIFEST}")]
+    manifests = sorted(found, key=lambda path: (path.stat().st_mtime_ns, str(path)))
+    stages = (path.parent for path in manifests if path.parent.suffix not in (".building", ".retired", BORROWED))
+    return {folder.relative_to(work_dir).as_posix(): read_manifest(folder) for folder in stages}

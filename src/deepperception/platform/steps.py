@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ from deepperception.artifacts.disk import is_full, write_text
 from deepperception.errors import DeepPerceptionError, InfrastructureError, InputError
 from deepperception.platform import attempts, lifeline, warm
 from deepperception.platform.attempts import attempt
+from deepperception.search.trials import TRIAL
 
 FAILURE = "failure.json"
 RESULTS = "results"
@@ -38,28 +39,33 @@ def run_step(
     seed: int,
     *,
     outputs: Mapping[str, PipelineArtifact],
-    inputs: Mapping[str, PipelineArtifact] | None = None,
+    inputs: Mapping[str, PipelineArtifact | Sequence[PipelineArtifact]] | None = None,
     facts: Mapping[str, dict[str, Any]] | None = None,
-) -> None:
-    """Run the stage and fill `outputs`; exits with the error's own code where it fails.
+    trial: str = "",
+) -> dict[str, dict[str, Any]]:
+    """Run the stage and fill `outputs`, whose metadata is returned; exits with the error's own code where it fails.
 
-    `facts` are inputs that are no artifacts.
+    `facts` are inputs that are no artifacts; `trial` is the search's trial that the step is of, as JSON. Of a list of
+    artifacts a stage gets the metadata as {"each": [...]}.
     """
     lifeline.die_with_run()
-    known = {name: artifact.metadata for name, artifact in (inputs or {}).items()} | dict(facts or {})
+    known = {name: _metadata(given) for name, given in (inputs or {}).items()} | dict(facts or {})
+    known |= {TRIAL: json.loads(trial)} if trial else {}
+    step = f"{known[TRIAL]['name']}.{stage}" if trial else stage  # trials must not take each other's word
     call = json.dumps({"stage": stage, "recipe": recipe, "infra": infra, "seed": seed, "inputs": known})
     work_dir = Path(json.loads(infra)["work_dir"])
-    reply = _not_handed_on(inputs or {}) or attempts.settled(work_dir, stage) or warm.ask(call) or attempt(call)
+    reply = _not_handed_on(inputs or {}) or attempts.settled(work_dir, step) or warm.ask(call) or attempt(call)
     if "error" in reply:
-        print(f"{stage}: {reply['message']}", file=sys.stderr, flush=True)
-        attempts.remember(work_dir, stage, reply)
+        print(f"{step}: {reply['message']}", file=sys.stderr, flush=True)
+        attempts.remember(work_dir, step, reply)
         # A full disk may have no room for this either: its traceback is then the word that `failure` goes by.
-        write_text(work_dir / FAILURE, json.dumps({"stage": stage, **reply}, indent=2) + "\n")
+        write_text(work_dir / FAILURE, json.dumps({"stage": step, **reply}, indent=2) + "\n")
         sys.exit(reply["exit_code"])
-    attempts.forget(work_dir, stage)
+    attempts.forget(work_dir, step)
     for name, artifact in outputs.items():
         _publish(artifact, reply["outputs"][name])
-    write_text(work_dir / RESULTS / f"{stage}.json", json.dumps(reply["outputs"], indent=2) + "\n")
+    write_text(work_dir / RESULTS / f"{step}.json", json.dumps(reply["outputs"], indent=2) + "\n")
+    return {name: output["metadata"] for name, output in reply["outputs"].items()}
 
 
 def failure(work_dir: Path, log: Path, last_lines: Iterable[str]) -> DeepPerceptionError:
@@ -76,13 +82,19 @@ def failure(work_dir: Path, log: Path, last_lines: Iterable[str]) -> DeepPercept
     return kind(told["message"])
 
 
-def _not_handed_on(inputs: Mapping[str, PipelineArtifact]) -> dict[str, Any] | None:
+def _not_handed_on(
+    inputs: Mapping[str, PipelineArtifact | Sequence[PipelineArtifact]],
+) -> dict[str, Any] | None:
     """KFP takes a container that was gone before it could be asked for a success, and its output for an artifact."""
-    for name, artifact in inputs.items():
-        if "uri" not in artifact.metadata:
+    for name, given in inputs.items():
+        if any("uri" not in one.metadata for one in (given if isinstance(given, Sequence) else [given])):
             why = f"the stage that makes '{name}' was killed before it could hand it on; run again, the rest is kept."
             return {"error": "InfrastructureError", "message": why, "exit_code": InfrastructureError.exit_code}
     return None
+
+
+def _metadata(given: PipelineArtifact | Sequence[PipelineArtifact]) -> dict[str, Any]:
+    return {"each": [one.metadata for one in given]} if isinstance(given, Sequence) else given.metadata
 
 
 def _publish(artifact: PipelineArtifact, output: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ from deepperception.errors import InputError
 from deepperception.infra import Infra
 from deepperception.infra_pools import layout_of
 from deepperception.platform.kubeflow import Pipelines
-from deepperception.platform.packages import compiled, pipeline, version_name
+from deepperception.platform.packages import compiled, pipeline, version_name, whole_flow
 from deepperception.recipe import Recipe
 
 _DIGITS = 8  # of a digest: enough to tell a person's runs apart
@@ -43,12 +43,14 @@ def prepare(
 ) -> tuple[str, Request]:
     """The package of the pipeline `name` and what is asked with it; nothing is sent or stored.
 
+    The whole flow of a recipe with a search is the pipeline of that name.
     `benchmark` is the file to score on, for the pipeline 'benchmark' alone. InputError, with all faults, where the
     infra file names no place on a cluster. Where its runner is another one, the package is the wiring alone.
     """
     if (benchmark is not None) != (name == "benchmark"):
         raise InputError("--benchmark FILE belongs to --pipeline benchmark, and that one needs it; give both.")
     on_cluster = infra.runner == "kubeflow"
+    name = whole_flow(recipe) if name == "deepperception" else name
     package = compiled(name, infra if on_cluster else None)
     more = {"file": str(_reference(infra, benchmark))} if benchmark else {}
     run = _run_name(recipe, name, more)
@@ -150,7 +152,7 @@ def _version(pipelines: Pipelines, pipeline_id: str, package: str, request: Requ
 def _run_name(recipe: Recipe, pipeline: str, more: dict[str, str]) -> str:
     """The same for the same recipe, seed and benchmark, and another for any other."""
     content = "\n".join([pipeline, recipe.to_json(), *more.values()])
-    parts = [recipe.name, *([] if pipeline == "deepperception" else [pipeline]), str(recipe.seed)]
+    parts = [recipe.name, *([] if pipeline == whole_flow(recipe) else [pipeline]), str(recipe.seed)]
     return "-".join([*parts, hashlib.sha256(content.encode()).hexdigest()[:_DIGITS]])
 
 

@@ -13,6 +13,7 @@ from deepperception.artifacts.disk import replacing, write_text
 from deepperception.grounding import Sample
 from deepperception.infra import Infra
 from deepperception.platform.local_server import LocalServer
+from deepperception.platform.search_stages import OVER_SEEDS, PAGE, TABLE
 from deepperception.platform.stages import ARMS
 from deepperception.platform.steps import RESULTS
 from deepperception.recipe import Recipe
@@ -29,6 +30,7 @@ def summarize(recipe: Recipe, infra: Infra, out: Path, say: Callable[[str], None
     The same recipe and seed give the same scores, digests and prediction; times, places and MLflow's ids are their own.
     """
     metrics = {arm: read_metrics(infra.work_dir / f"evaluation-{arm}-test") for arm in ARMS}
+    over = read_over_seeds(infra) if recipe.search else None
     decision = _metadata(infra, "promotion", "decision")
     champion = decision["champion"]
     folder = open_store(infra.store, infra.s3).get(Ref(champion["uri"], champion["digest"]))
@@ -37,8 +39,10 @@ def summarize(recipe: Recipe, infra: Infra, out: Path, say: Callable[[str], None
     summary = {
         "recipe": recipe.name,
         "seed": recipe.seed,
-        "stages": {arm: {split: _score(scores, split) for split in _SPLITS} for arm, scores in metrics.items()},
-        "seeds": 1,
+        "stages": over["stages"]
+        if over
+        else {arm: {split: _score(scores, split) for split in _SPLITS} for arm, scores in metrics.items()},
+        "seeds": len(over["seeds"]) if over else 1,
         "cases": metrics["base"]["benchmark"]["cases"],
         "wall_s": round(time.monotonic() - started, 1),
         "mlflow": {
@@ -57,9 +61,31 @@ def summarize(recipe: Recipe, infra: Infra, out: Path, say: Callable[[str], None
         },
         "prediction": prediction,
         "report": str(infra.work_dir / "report" / "report.html"),
+        **({"search": _search(infra, over)} if over else {}),
     }
     write_text(out / SUMMARY, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
     return summary
+
+
+def read_over_seeds(infra: Infra) -> dict[str, Any]:
+    """What the last step of a search wrote: the chosen settings' scores on test, over their seeds."""
+    content: dict[str, Any] = json.loads((infra.work_dir / "replication" / OVER_SEEDS).read_text(encoding="utf-8"))
+    return content
+
+
+def _search(infra: Infra, over: dict[str, Any]) -> dict[str, Any]:
+    """What was tried, what validation chose, and where to look at it."""
+    trials = json.loads((infra.work_dir / "selection" / TABLE).read_text(encoding="utf-8"))
+    chosen = next(trial for trial in trials["trials"] if trial["name"] == trials["chosen"])
+    return {
+        "trials": len(trials["trials"]),
+        "chosen": {key: chosen[key] for key in ("name", "seed", "settings")},
+        "arm": trials["arm"],
+        "validation_accuracy": trials["accuracy"],
+        "seeds": over["seeds"],
+        "page": str(infra.work_dir / "selection" / PAGE),
+        "over_seeds": str(infra.work_dir / "replication" / PAGE),
+    }
 
 
 def metrics_by_label(infra: Infra) -> dict[str, Any]:
@@ -118,8 +144,18 @@ def tell(summary: dict[str, Any], out: Path) -> str:
     said = f"box {prediction['box']}, reasoning: {prediction['reasoning']}"
     if prediction["box"] is None:
         said = f"no box in its reply: {prediction['text'] or '(empty)'}"
+    search = summary.get("search")
+    trials = (
+        [
+            f"search      {search['trials']} trials; validation chose {search['chosen']['name']}: {search['page']}",
+            f"            over its {len(search['seeds'])} seeds, on test: {search['over_seeds']}",
+        ]
+        if search
+        else []
+    )
     return "\n".join(
         [
+            *trials,
             f"promotion   {promoted['outcome']}: {promoted['reason']}; version {promoted['version']} is champion",
             f'prediction  {prediction["protocol"]} {{... "entity": "{prediction["entity"]}"}}',
             f"            {said}",

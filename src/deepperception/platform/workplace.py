@@ -20,8 +20,13 @@ from deepperception.platform import origin
 from deepperception.platform.console import MarkedLines
 from deepperception.progress import Progress
 from deepperception.recipe import Recipe
+from deepperception.search.trials import TRIAL, Trial
 from deepperception.tracking import Pipeline, Recorder, Tracker
 
+TRIALS = "trials"
+"""Folder of a search's trials, each with a folder of its name."""
+BORROWED = ".borrowed"
+"""Ends the name of a folder that is being copied from another trial."""
 Metadata = dict[str, Any]
 """Of a pipeline artifact: "uri" and "digest" in the store, "run_id" in MLflow ("" where not known yet), its scores."""
 
@@ -32,8 +37,13 @@ class Workplace:
     def __init__(
         self, stage: str, recipe: Recipe, infra: Infra, inputs: Mapping[str, Metadata], progress: Progress | None = None
     ) -> None:
-        self.stage, self.recipe, self.infra, self.inputs = stage, recipe, infra, inputs
-        self.progress = progress or Progress(stage, MarkedLines(sys.stderr))
+        self.stage, self.whole, self.infra, self.given = stage, recipe, infra, inputs
+        self.inputs = {name: given for name, given in inputs.items() if name != TRIAL}
+        self.trial = Trial(**inputs[TRIAL]) if TRIAL in inputs else None
+        """Of a search; its artifacts lie apart, for its siblings' have the same names."""
+        self.recipe = self.trial.applied(recipe) if self.trial else recipe
+        label = f"{self.trial.name} {stage}" if self.trial else stage
+        self.progress = progress or Progress(label, MarkedLines(sys.stderr))
         self.evidence: list[Path] = []
         """Files that are recorded beside the artifact's own: how it was made, which is no part of what was made."""
         self.store = open_store(infra.store, infra.s3, self.progress)
@@ -42,9 +52,7 @@ class Workplace:
     @cached_property
     def records(self) -> Recorder:
         """What this step writes into MLflow; one pipeline for a recipe and a seed, however often it is run."""
-        infra, key = self.infra, pipeline_key(self.recipe)
-        tags = {"recipe": self.recipe.name, "recipe_hash": f"sha256:{key}", **origin.of_this_process()}
-        pipeline = Pipeline(key, self.recipe.name, json.loads(self.recipe.to_json()), tags)
+        infra, pipeline = self.infra, record_of(self.whole, self.trial)
         return Recorder(infra.tracking_uri, infra.experiment, infra.work_dir, pipeline, self.stage, self.progress.say)
 
     @property
@@ -62,7 +70,7 @@ class Workplace:
 
     def folder(self, name: str) -> Path:
         """Where the artifact `name` is made, and found again by the next attempt."""
-        return self.infra.work_dir / name
+        return folder_of(self.infra, self.trial) / name
 
     def fetch(self, name: str) -> Path:
         """The input artifact's folder, verified."""
@@ -100,6 +108,22 @@ class Workplace:
 def pipeline_key(recipe: Recipe) -> str:
     """What the record of a recipe and a seed is found by."""
     return hashlib.sha256(recipe.to_json().encode()).hexdigest()
+
+
+def record_of(recipe: Recipe, trial: Trial | None = None) -> Pipeline:
+    """What stands above the stages in MLflow: the recipe's own run or, below it, that of a trial."""
+    key = pipeline_key(recipe)
+    tags = {"recipe": recipe.name, "recipe_hash": f"sha256:{key}", **origin.of_this_process()}
+    whole = Pipeline(key, recipe.name, json.loads(recipe.to_json()), tags)
+    if trial is None:
+        return whole
+    own = hashlib.sha256(f"{key} {trial.to_json()}".encode()).hexdigest()
+    return Pipeline(own, trial.name, {"seed": trial.seed, **trial.settings}, {**tags, "trial": trial.name}, whole)
+
+
+def folder_of(infra: Infra, trial: Trial | None) -> Path:
+    """Where the artifacts of a run are made, or those of one of its trials."""
+    return infra.work_dir / TRIALS / trial.name if trial else infra.work_dir
 
 
 def reference(metadata: Metadata) -> Ref:

@@ -28,6 +28,19 @@ class Pipeline:
     name: str
     params: Mapping[str, Any] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
+    above: Pipeline | None = None
+    """Where this is one trial of several: the run that they are all of."""
+
+    @property
+    def top(self) -> Pipeline:
+        """The run that is below none."""
+        return self.above.top if self.above else self
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Pipeline:
+        """What `asdict` made of it."""
+        above = content.get("above")
+        return cls(**{**content, "above": cls.from_dict(above) if above else None})
 
 
 @dataclass(frozen=True)
@@ -93,7 +106,7 @@ def write_record(folder: Path, record: Record, paths: Iterable[Path]) -> None:
 def read_record(folder: Path) -> Record:
     """What `write_record` wrote; ValueError, TypeError or OSError where it cannot be understood."""
     content = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    return Record(**{**content, "pipeline": Pipeline(**content["pipeline"])})
+    return Record(**{**content, "pipeline": Pipeline.from_dict(content["pipeline"])})
 
 
 def files_of(folder: Path) -> list[Path]:

@@ -96,7 +96,12 @@ class Recorder:
         files: Sequence[Path] = (),
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Record the end of the pipeline. Again, it replaces files and tags, and leaves metrics that did not change."""
+        """Record the end of the pipeline. Again, it replaces files and tags, and leaves metrics that did not change.
+
+        A trial's run that a runner keeps itself has no end of ours.
+        """
+        if self._attach_to and self.pipeline.above:
+            return
         content = hashlib.sha256(json.dumps(dict(metrics or {}), sort_keys=True).encode())
         for path in files:
             content.update(path.read_bytes())

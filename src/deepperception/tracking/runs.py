@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 INJECTED = "MLFLOW_RUN_ID"
 """Set by a pipeline's runner that keeps MLflow runs itself, as Kubeflow's does: the run of this step."""
 KEY, STAGE, PARENT = "deepperception.key", "deepperception.stage", "mlflow.parentRunId"
+TRIAL = "trial"
+"""Tag of the run that one trial of a search is."""
 _PIPELINE = "deepperception.pipeline"  # the key of the pipeline that a stage is of; ids may change under a race
 _RECORD, _SENT, _ATTACHED = "deepperception.record", "deepperception.sent", "deepperception.attached"
 # MLflow's own limits on one request and one value.
@@ -66,9 +68,12 @@ class Runs:
 
     @reporting
     def break_off(self, key: str, status: str) -> None:
-        """Close a pipeline's run that came to no end; nothing happens where it never began."""
+        """Close a pipeline's run that came to no end, and its trials'; nothing happens where it never began."""
         for run in self._find_all(key):
             if _is_ours(run):
+                for below in self._below(run):
+                    if TRIAL in below.data.tags and below.info.status == "RUNNING":
+                        self._client.set_terminated(below.info.run_id, status)
                 self._client.set_terminated(run.info.run_id, status)
 
     def find(self, run_id: str) -> Run | None:
@@ -157,8 +162,12 @@ class Runs:
         self._log_files(run_id, files, folder=prefix.rstrip(".") or None)
 
     def _pipeline(self, pipeline: Pipeline, attach_to: str | None) -> Run:
-        """The runner's own run above the task's, or ours by key; made where there is none, complete in any case."""
+        """The runner's own run above the task's, or ours by key; made where there is none, complete in any case.
+
+        A runner that keeps runs itself has one for each trial, too; above all of them is the recipe's.
+        """
         above = self._above(attach_to)
+        pipeline = pipeline.top if above else pipeline
         found = above or self._find_pipeline(pipeline)
         run_id, known = str(found.info.run_id), found.data
         if above and known.tags.get(KEY) != pipeline.key:
@@ -170,18 +179,22 @@ class Runs:
     def _find_pipeline(self, pipeline: Pipeline) -> Run:
         found = self._find_pipelines(pipeline.key)
         if not found:
-            self._create(pipeline.name, {KEY: pipeline.key, **pipeline.tags})
+            parent = {PARENT: str(self._pipeline(pipeline.above, None).info.run_id)} if pipeline.above else {}
+            self._create(pipeline.name, {KEY: pipeline.key, **pipeline.tags, **parent})
             found = self._find_pipelines(pipeline.key)
         first, *doubles = found
         for double in doubles:  # two steps began it at the same time; whoever sees both mends it, in the same way
-            for stage in self._search(f"tags.`{PARENT}` = '{double.info.run_id}'"):
-                self._client.set_tag(stage.info.run_id, PARENT, first.info.run_id)
+            for below in self._below(double):
+                self._client.set_tag(below.info.run_id, PARENT, first.info.run_id)
             if _is_ours(double):
                 self._client.delete_run(double.info.run_id)
         return first
 
     def _find_pipelines(self, key: str) -> list[Run]:
         return sorted(self._find_all(key), key=lambda run: (run.info.start_time, run.info.run_id))
+
+    def _below(self, run: Run) -> list[Run]:
+        return self._search(f"tags.`{PARENT}` = '{run.info.run_id}'")
 
     def _above(self, attach_to: str | None) -> Run | None:
         """The run at the top, above the task's; a task in a loop or a nested pipeline has more than one above it."""

@@ -60,8 +60,8 @@ def test_the_spec_is_told_by_all_but_what_is_of_one_attempt(recipe: Recipe, two_
 
 
 def test_without_queue_and_time_limit_it_says_nothing_of_them(recipe: Recipe, two_nodes: Infra) -> None:
-    assert two_nodes.kubeflow is not None
-    plain = two_nodes.model_copy(update={"kubeflow": two_nodes.kubeflow.model_copy(update={"queue": None})})
+    unqueued = {name: pool.model_copy(update={"queue": None}) for name, pool in two_nodes.pools.items()}
+    plain = two_nodes.model_copy(update={"pools": unqueued})
     unlimited = plain.stages["grpo"].model_copy(update={"timeout_s": None})
     job = render("grpo", recipe, plain.model_copy(update={"stages": {"grpo": unlimited}}), MOUNT)
     assert "activeDeadlineSeconds" not in job["spec"]

@@ -79,10 +79,10 @@ def call_of(place: Workplace) -> str:
     return json.dumps(
         {
             "stage": place.stage,
-            "recipe": place.recipe.to_json(),
+            "recipe": place.whole.to_json(),
             "infra": place.infra.to_json(),
-            "seed": place.recipe.seed,
-            "inputs": dict(place.inputs),
+            "seed": place.whole.seed,
+            "inputs": dict(place.given),
         },
         sort_keys=True,
     )

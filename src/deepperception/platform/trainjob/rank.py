@@ -43,7 +43,7 @@ def _take_part(stage: str, recipe: str, infra: str, seed: int, inputs: dict[str,
     settings = Recipe.from_json(recipe).model_copy(update={"seed": seed})
     kind = Workplace if distribution.is_first() else _Helper
     place = kind(stage, settings, Infra.from_json(infra), inputs)
-    place.evidence.append(Words(job_folder(place.infra, job_name(stage, settings, place.infra))).job_file)
+    place.evidence.append(Words(job_folder(place.infra, job_name(stage, place.recipe, place.infra))).job_file)
     with distribution.joined():
         place.progress.say(f"{distribution.processes()} processes are together")
         return perform(place)

@@ -15,7 +15,7 @@ from deepperception.infra import Infra
 from deepperception.infra_pools import Layout, Pool, StagePlace, layout_of, place_of
 from deepperception.platform.attempts import RUN
 from deepperception.platform.origin import IMAGE
-from deepperception.platform.pods import HUB, OFFLINE, QUIET, STORE_KEYS, TRACKING_KEYS, USER
+from deepperception.platform.pods import HUB, OFFLINE, QUEUE, QUIET, STORE_KEYS, TRACKING_KEYS, USER
 from deepperception.recipe import Recipe
 
 GROUP, VERSION, PLURAL = "trainer.kubeflow.org", "v1alpha1", "trainjobs"
@@ -26,7 +26,6 @@ NODE = "node"
 SPEC = "deepperception.io/spec"
 """Annotation: the digest of everything that a TrainJob was asked for."""
 
-_QUEUE = "kueue.x-k8s.io/queue-name"
 _MANAGER = "deepperception.io/launcher"
 _FOLDER = "trainjobs"
 # JobSet calls a pod NAME-node-0-INDEX-xxxxx, which is a host's name and no longer than 63 characters.
@@ -60,6 +59,7 @@ def render(
     """
     assert infra.images is not None and infra.kubeflow is not None, "placement_faults would have said so"
     name, place = job_name(stage, recipe, infra), place_of(infra, stage)
+    pool = infra.pools[place.pool]
     job: TrainJob = {
         "apiVersion": f"{GROUP}/{VERSION}",
         "kind": "TrainJob",
@@ -70,12 +70,12 @@ def render(
                 "app.kubernetes.io/part-of": "deepperception",
                 "app.kubernetes.io/name": stage,
                 "app.kubernetes.io/component": "trainjob",
-                **({_QUEUE: infra.kubeflow.queue} if infra.kubeflow.queue else {}),
+                **({QUEUE: pool.queue} if pool.queue else {}),
             },
         },
         "spec": {
             "runtimeRef": {"apiGroup": GROUP, "kind": "TrainingRuntime", "name": RUNTIME},
-            "trainer": _trainer(layout_of(infra, stage), infra, infra.pools[place.pool], job_folder(infra, name)),
+            "trainer": _trainer(layout_of(infra, stage), infra, pool, job_folder(infra, name)),
             "runtimePatches": [{"manager": _MANAGER, "trainingRuntimeSpec": _patch(infra, place, mount)}],
             **({"activeDeadlineSeconds": place.timeout_s} if place.timeout_s else {}),
         },
