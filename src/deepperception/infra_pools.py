@@ -49,6 +49,9 @@ class Kubeflow(Settings):
     namespace: str = Field(default="deepperception-runs", description="Of the pipelines' pods.")
     service_account: str = Field(default="deepperception-runner", description="That the pods run under.")
     ui: str | None = Field(default=None, description="URL of the pages, for links; none are printed without it.")
+    tracking_ui: str | None = Field(
+        default=None, description="URL of MLflow from outside, for links and for `status`; null: tracking_uri."
+    )
     store_secret: str = Field(default="deepperception-store", description="AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY.")
     tracking_secret: str = Field(
         default="deepperception-tracking", description="MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD."

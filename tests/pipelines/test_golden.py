@@ -153,3 +153,52 @@ def test_the_ready_file_compiles_as_it_stands(packages: dict[str, str]) -> None:
     assert set(yaml.safe_load_all(packages["deepperception"]).__next__()) == set(
         yaml.safe_load_all(compiled("deepperception", ready)).__next__()
     )
+
+
+def test_a_hubs_token_reaches_the_importing_pod_alone_and_only_as_a_secret() -> None:
+    assert INFRA.kubeflow is not None
+    named = INFRA.model_copy(update={"kubeflow": INFRA.kubeflow.model_copy(update={"hub_secret": "hub-token"})})
+    package, platform = yaml.safe_load_all(compiled("deepperception", named))
+    pods = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    having = {
+        stage_of(name): entry
+        for name, pod in pods.items()
+        for entry in pod["secretAsEnv"]
+        if entry["secretName"] == "hub-token"
+    }
+    assert set(having) == {"base"}
+    assert having["base"]["keyToEnv"] == [{"secretKey": "HF_TOKEN", "envVar": "HF_TOKEN"}]
+    assert "HF_TOKEN" not in yaml.safe_dump(package)
+
+
+def test_pods_of_a_pool_with_a_queue_wait_in_it_and_no_others() -> None:
+    gpu = INFRA.pools["gpu"].model_copy(update={"queue": "training"})
+    queued = INFRA.model_copy(update={"pools": {**INFRA.pools, "gpu": gpu}})
+    _, platform = yaml.safe_load_all(compiled("search", queued))
+    for name, pod in platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].items():
+        stage = {"exam": "evaluation", "replication": "evaluation"}.get(stage_of(name), stage_of(name))
+        wanted = "training" if place_of(queued, stage).pool == "gpu" else None
+        assert pod["podMetadata"]["labels"].get("kueue.x-k8s.io/queue-name") == wanted, name
+
+
+def test_trials_are_run_by_a_loop_over_what_the_plan_found(packages: dict[str, str]) -> None:
+    content = next(iter(yaml.safe_load_all(packages["search"])))
+    components = content["components"]
+    tasks = components["comp-exit-handler-1"]["dag"]["tasks"]
+    (loop,) = [task for task in tasks.values() if "parameterIterator" in task]
+    inside = components[loop["componentRef"]["name"]]["dag"]["tasks"]
+    assert {stage_of(task["componentRef"]["name"].removeprefix("comp-")) for task in inside.values()} == {
+        "sft",
+        "grpo",
+        "exam",
+    }
+    for task in inside.values():
+        assert "trial" in task["inputs"]["parameters"], "each step knows which trial it is of"
+    splits = {task["inputs"]["parameters"]["split"]["runtimeValue"]["constant"] for task in inside.values()
+              if "split" in task["inputs"]["parameters"]}  # fmt: skip
+    assert splits == {"validation"}
+    tested = [name for name, task in tasks.items()
+              if task["inputs"]["parameters"].get("split", {}).get("runtimeValue", {}).get("constant") == "test"]  # fmt: skip
+    assert len(tested) == 4
+    assert all("selection" in tasks[name]["dependentTasks"] for name in tested)
+    assert "promotion" in tasks["replication"]["dependentTasks"]

@@ -14,6 +14,7 @@ import pytest
 from deepperception.infra import Infra
 from deepperception.platform.submit import prepare
 from deepperception.recipe import Recipe
+from deepperception.search.trials import with_seeds
 
 
 @pytest.fixture
@@ -38,6 +39,19 @@ def test_kfp_pipeline_create_takes_a_package(
     kfp_command("pipeline", "create", "--pipeline-name", "whole", str(package))
     assert [each["name"] for each in kfp_api.pipelines.values()] == ["whole"]
     assert list(kfp_api.packages.values()) == [package.read_text()]
+
+
+def test_kfp_pipeline_create_takes_a_search(
+    kfp_api: Any, kfp_command: Any, recipe: Recipe, cluster: Infra, tmp_path: Path
+) -> None:
+    searched = with_seeds(recipe, [0, 1], where="here")
+    text, request = prepare(searched, cluster)
+    package = tmp_path / "package.yaml"
+    package.write_text(text)
+    kfp_command("pipeline", "create", "--pipeline-name", "search", str(package))
+    assert list(kfp_api.packages.values()) == [text]
+    assert request.pipeline == "deepperception-search"
+    assert request.run.startswith("tests-0-")
 
 
 def test_kfp_run_create_takes_a_package_with_its_arguments(

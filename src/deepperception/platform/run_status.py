@@ -8,6 +8,7 @@ from typing import Any
 
 from deepperception.infra import Infra
 from deepperception.platform.kubeflow import Pipelines
+from deepperception.platform.record_link import record_of_run
 
 _LAST_LINES = 10
 _DONE = ("SUCCEEDED", "SKIPPED")
@@ -46,7 +47,7 @@ def of_cluster_run(infra: Infra, name_or_id: str) -> Iterator[str]:
         yield from (f"  {line}" for line in run.error.message.splitlines()[-_LAST_LINES:])
     if link := pipelines.link(run.run_id):
         yield f"  page    {link}"
-    yield f"  record  {infra.tracking_uri}, experiment '{infra.experiment}'"
+    yield f"  record  {record_of_run(infra, run)}"
 
 
 def _is_stage(task: Any) -> bool:

@@ -55,6 +55,16 @@ class Runs:
         return str(found.info.run_id)
 
     @reporting
+    def look_up(self, key: str) -> tuple[str, str, str] | None:
+        """(experiment's id, run's id, status) of the pipeline with this key; makes nothing."""
+        known = self._client.get_experiment_by_name(self._experiment)
+        if known is None:
+            return None
+        found = list(self._client.search_runs([known.experiment_id], f"tags.`{KEY}` = '{key}'"))
+        first = min(found, key=lambda run: (run.info.start_time, run.info.run_id), default=None)
+        return (str(known.experiment_id), str(first.info.run_id), str(first.info.status)) if first else None
+
+    @reporting
     def write(self, record: Record, files: list[Path]) -> str:
         """Write a record and its files, once for each key; returns the run's id."""
         if record.kind == "end":
