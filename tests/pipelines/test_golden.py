@@ -194,11 +194,15 @@ def test_trials_are_run_by_a_loop_over_what_the_plan_found(packages: dict[str, s
     }
     for task in inside.values():
         assert "trial" in task["inputs"]["parameters"], "each step knows which trial it is of"
-    splits = {task["inputs"]["parameters"]["split"]["runtimeValue"]["constant"] for task in inside.values()
-              if "split" in task["inputs"]["parameters"]}  # fmt: skip
+    splits = {constant(task, "split") for task in inside.values() if "split" in task["inputs"]["parameters"]}
     assert splits == {"validation"}
-    tested = [name for name, task in tasks.items()
-              if task["inputs"]["parameters"].get("split", {}).get("runtimeValue", {}).get("constant") == "test"]  # fmt: skip
+    tested = [name for name, task in tasks.items() if constant(task, "split") == "test"]
     assert len(tested) == 4
     assert all("selection" in tasks[name]["dependentTasks"] for name in tested)
     assert "promotion" in tasks["replication"]["dependentTasks"]
+
+
+def constant(task: dict[str, Any], parameter: str) -> str | None:
+    """What the pipeline itself gives the task."""
+    given: dict[str, Any] = task["inputs"]["parameters"].get(parameter, {}).get("runtimeValue", {})
+    return given.get("constant")
