@@ -59,9 +59,6 @@ def _longest() -> dict[str, Any]:
 
 
 def _seconds(parser: Callable[[str], Any], text: str) -> float:
-    taken = []
-    for _ in range(3):
-        started = time.process_time()
-        parser(text)
-        taken.append(time.process_time() - started)
-    return min(taken)
+    started = time.process_time()
+    parser(text)
+    return time.process_time() - started
