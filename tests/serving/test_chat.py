@@ -163,6 +163,7 @@ GOOD = base64.b64encode(picture()).decode()
     [
         ({"inputs": {}}, 400, "no list 'inputs'"),
         ({"inputs": []}, 400, "'image' is missing"),
+        ({"inputs": [{"name": ["image"]}, {"name": {}}, 7]}, 400, "'image' is missing"),
         (tensors([GOOD], ["ant", "bee"]), 400, "1 images and 2 names"),
         (tensors([], []), 400, "not a list of texts"),
         (tensors([7], ["ant"]), 400, "not a list of texts"),

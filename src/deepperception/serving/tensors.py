@@ -21,8 +21,9 @@ def read_tensors(body: bytes, limits: Limits) -> tuple[str | None, list[Query]]:
     payload = parsed(body, EXPECTED)
     if not isinstance(payload, Mapping) or not isinstance(payload.get("inputs"), list):
         raise Refusal(NOT_UNDERSTOOD, f"the body has no list 'inputs'; send {EXPECTED}.")
-    given = {each.get("name"): each for each in payload["inputs"] if isinstance(each, Mapping)}
-    images, entities = (_texts(given.get(name), name, limits) for name in _NAMES)
+    given = [each for each in payload["inputs"] if isinstance(each, Mapping)]
+    found = (next((each for each in given if each.get("name") == name), None) for name in _NAMES)
+    images, entities = (_texts(tensor, name, limits) for tensor, name in zip(found, _NAMES, strict=True))
     if len(images) != len(entities):
         raise Refusal(NOT_UNDERSTOOD, f"there are {len(images)} images and {len(entities)} names; send one name each.")
     queries, pixels = [], 0
