@@ -56,6 +56,8 @@ def test_good_files_have_no_faults() -> None:
         ({"stages__sft__processes_per_node": 3}, ["stages.sft.processes_per_node: 3 processes for 1 x nvidia.com/gpu"]),
         ({"stages__sft__nodes": 2, "stages__sft__launcher": "cpus"},
          ["stages.sft.launcher: there is no pool 'cpus'; did you mean 'cpu'?"]),
+        ({"serving": {"pool": "gpuu"}}, ["serving.pool: there is no pool 'gpuu'; did you mean 'gpu'?"]),
+        ({"serving": {}, "store": "/work/store"}, ["serving: its pods cannot read the store /work/store; give an s3://"]),
     ],
 )  # fmt: skip
 def test_every_fault_is_a_sentence_with_its_place(changes: dict[str, Any], said: list[str]) -> None:

@@ -24,10 +24,10 @@ from deepperception.arguments import (
 )
 from deepperception.cluster_commands import status, submit
 from deepperception.dataset_commands import benchmark, synthesize
-from deepperception.errors import GateRefused
 from deepperception.evaluation_commands import compare, evaluate
 from deepperception.infra import Infra
-from deepperception.progress import Progress, show
+from deepperception.progress import show
+from deepperception.promotion_commands import promote, rollback
 from deepperception.recipe import Recipe
 from deepperception.serving_commands import predict, serve
 from deepperception.synthesis_commands import import_released, remake
@@ -143,41 +143,8 @@ cli.add_command(compare)
 cli.add_command(analyze)
 
 
-@cli.command()
-@takes_recipe
-@takes_infra
-@click.option("--model", required=True, metavar="REF", help="The candidate: a checkpoint folder or a reference.")
-@click.option("--evidence", type=PATH, required=True, metavar="DIR", help="Its evaluation, as `evaluate` wrote it.")
-@click.option("--benchmark", type=PATH, metavar="FILE", help="The evaluation's; looked for in the work folder.")
-@click.option("--dry-run", is_flag=True, help="Say what the gate decides; leave registry and service alone.")
-def promote(
-    recipe: Recipe, infra: Infra, out: Path, model: str, evidence: Path, benchmark: Path | None, dry_run: bool
-) -> None:
-    """Make a model champion, if it is the better one.
-
-    Reads its evaluation, scores the champion on the same benchmark where that is not done yet, and asks the candidate's
-    service for a few pictures. Writes the evidence, a model version and the aliases. Exits with 4 where the gate says
-    no.
-    """
-    from deepperception.platform.promote import promote as promoted
-
-    result = promoted(recipe, infra, model, evidence, benchmark, Progress("promote"), dry_run=dry_run)
-    if result.outcome == "refused":
-        raise GateRefused(f"version {result.champion.number} stays champion: {result.reason}.")
-    click.echo(f"{result.outcome}: {result.reason}")
-
-
-@cli.command()
-@takes_infra
-@click.option("--dry-run", is_flag=True, help="Say what would be done; do nothing.")
-def rollback(infra: Infra, out: Path | None, dry_run: bool) -> None:
-    """Make the previous version champion again.
-
-    Reads the registry and the store, serves the version to see that it loads; writes the aliases.
-    """
-    from deepperception.platform.upkeep import roll_back
-
-    click.echo(roll_back(infra, Progress("rollback"), dry_run=dry_run))
+cli.add_command(promote)
+cli.add_command(rollback)
 
 
 cli.add_command(serve)

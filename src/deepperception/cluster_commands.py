@@ -78,6 +78,7 @@ def status(run: str | None, file: str, endpoint: str | None) -> None:
     that `run --out` wrote to: its finished stages, and the registry's champion; or the name or id of a run on the
     cluster: its stages with state and time, and what a failed one said last. Reads only. Writes nothing.
     """
+    from deepperception.platform.release import serving_lines
     from deepperception.platform.run_status import of_cluster, of_cluster_run
     from deepperception.platform.status import of_run, of_runs
 
@@ -88,4 +89,6 @@ def status(run: str | None, file: str, endpoint: str | None) -> None:
     else:
         lines = of_run(infra, Path(run)) if run else of_runs(Path("runs"))
     for line in lines:
+        click.echo(line)
+    for line in serving_lines(infra):
         click.echo(line)

@@ -13,6 +13,7 @@ from deepperception.artifacts.s3_settings import S3Settings
 from deepperception.errors import InputError
 from deepperception.faults import raise_together
 from deepperception.infra_pools import Images, Kubeflow, Pool, StagePlace
+from deepperception.infra_serving import Serving
 from deepperception.settings import Settings, faults_in, parse, read_yaml
 
 _OUT = "{out}"
@@ -42,6 +43,7 @@ class Infra(Settings):
     experiment: str = Field(default="deepperception", min_length=1, description="MLflow's experiment.")
     images: Images | None = Field(default=None, description="Of a cluster's pods, and of this machine's containers.")
     kubeflow: Kubeflow | None = Field(default=None, description="The cluster's pipelines.")
+    serving: Serving | None = Field(default=None, description="Where releases go; null: this machine alone.")
     pools: dict[str, Pool] = Field(default_factory=dict, description="Kinds of nodes, by name.")
     stages: dict[str, StagePlace] = Field(default_factory=dict, description="Which stage runs where.")
 

@@ -112,7 +112,7 @@ def place_of(infra: Infra, stage: str) -> StagePlace:
 
 def placement_faults(infra: Infra) -> list[str]:
     """A sentence for everything in the file that a cluster would refuse, or that would waste its time."""
-    return [*_missing(infra), *_stage_faults(infra), *_pool_faults(infra.pools)]
+    return [*_missing(infra), *_stage_faults(infra), *_pool_faults(infra.pools), *_serving_faults(infra)]
 
 
 @dataclass(frozen=True)
@@ -207,6 +207,14 @@ def _stage_faults(infra: Infra) -> Iterator[str]:
         yield from layout_faults(infra, stage)
     for name, stages in _unnamed(infra).items():
         yield f"pools: there is no pool '{name}', for {', '.join(stages)}; add it, or name another in stages."
+
+
+def _serving_faults(infra: Infra) -> Iterator[str]:
+    place = infra.serving
+    if place and place.pool is not None and place.pool not in infra.pools:
+        yield f"serving.pool: there is no pool '{place.pool}'; {_nearest(place.pool, infra.pools)}"
+    if place and not infra.store.startswith("s3://"):
+        yield f"serving: its pods cannot read the store {infra.store}; give an s3:// one."
 
 
 def _unnamed(infra: Infra) -> dict[str, list[str]]:

@@ -19,7 +19,7 @@ from deepperception.evaluation.answers import file_digest
 from deepperception.infra import Infra
 from deepperception.platform import promote as module
 from deepperception.platform import status, upkeep
-from deepperception.platform.promote import promote
+from deepperception.platform.promote import foresee, promote
 from deepperception.progress import Progress
 from deepperception.promotion import CHAMPION, PREVIOUS, Result
 from deepperception.recipe import Recipe, load_recipe
@@ -50,13 +50,19 @@ def evaluation(folder: Path, model: str, benchmark: Path, right: int) -> Path:
         for number, value in enumerate(iou)
     )
     write_cases(folder, cases)
-    metrics = {
+    metrics: dict[str, Any] = {
         "benchmark": {"file": benchmark.name, "digest": file_digest(benchmark), "cases": 200},
         "backend": {"engine": "e", "version": "1", "dtype": "d", "decoding": {}},
         "official": {"all": {"cases": 200, "accuracy": right / 200}},
     }
     (folder / "metrics.json").write_text(json.dumps(metrics))
-    seal(folder, kind="evaluation", inputs={"model": model}, recipe_hash="", seed=0)
+    seal(
+        folder,
+        kind="evaluation",
+        inputs={"model": model, "benchmark": metrics["benchmark"]["digest"]},
+        recipe_hash="",
+        seed=0,
+    )
     return folder
 
 
@@ -81,7 +87,9 @@ class World:
 
     def promote(self, model: Path, evidence: Path, *, dry_run: bool = False) -> Result:
         progress = Progress("promote", io.StringIO())
-        return promote(self.recipe, self.infra, str(model), evidence, None, progress, dry_run=dry_run)
+        if dry_run:
+            return foresee(self.recipe, self.infra, str(model), evidence, None, progress).result
+        return promote(self.recipe, self.infra, str(model), evidence, None, progress)
 
     def alias(self, name: str) -> str | None:
         version = Tracker(self.infra.tracking_uri, self.infra.experiment).alias(MODEL, name)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from deepperception.artifacts import Case, Context, FolderStore, write_cases, write_rows
+from deepperception.artifacts import Case, Context, FolderStore, seal, write_cases, write_rows
 from deepperception.grounding import Box, Sample, answer_text, question
 from deepperception.progress import Progress
 from deepperception.promotion import Arm, Inputs
@@ -35,7 +35,7 @@ def entity(number: int) -> str:
 def evaluate(tmp_path: Path) -> Evaluate:
     """Writes an evaluation: `right` names the cases that the model got right. The first half are seen categories."""
 
-    def write(name: str, right: Sequence[int], *, cases: int = CASES, **backend: Any) -> Path:
+    def write(name: str, right: Sequence[int], *, cases: int = CASES, model: str = "", **backend: Any) -> Path:
         folder = tmp_path / "evaluations" / name
         folder.mkdir(parents=True)
         rows = []
@@ -58,12 +58,14 @@ def evaluate(tmp_path: Path) -> Evaluate:
                 )
             )
         write_cases(folder, rows)
-        metrics = {
+        metrics: dict[str, Any] = {
             "benchmark": {"digest": f"sha256:{name.split('/')[-1]}", "cases": cases},
             "backend": BACKEND | {"prompt": name} | backend,
             "official": {"all": {"cases": cases, "accuracy": sum(row.correct for row in rows) / cases}},
         }
         (folder / "metrics.json").write_text(json.dumps(metrics))
+        inputs = {"model": model, "benchmark": metrics["benchmark"]["digest"]}
+        seal(folder, kind="evaluation", inputs=inputs, recipe_hash="sha256:evaluation", seed=0)
         return folder
 
     return write
@@ -86,6 +88,7 @@ class Service:
     served: list[bytes] = field(default_factory=list)
     knows: Callable[[str], bool] = lambda entity: True
     fault: Exception | None = None
+    memory_bytes: int = 2**30
 
     @contextmanager
     def serving(self, model: Path) -> Iterator[str]:
@@ -98,6 +101,10 @@ class Service:
         if self.fault is not None:
             raise self.fault
         return TARGET if self.knows(entity) else None
+
+    def metrics(self, url: str) -> str:
+        assert url == "http://service"
+        return f"process_resident_memory_bytes {self.memory_bytes}\n"
 
 
 @dataclass
@@ -127,7 +134,9 @@ def world(tmp_path: Path, empty_registry: Path, evaluate: Evaluate) -> World:
         (model / "model.safetensors").write_bytes(name.encode())
         step = CASES / right
         cases = [int(index * step) for index in range(right)]
-        return Arm(name, store.put(model), evaluate(f"{name}/validation", cases), evaluate(f"{name}/test", cases))
+        kept = store.put(model)
+        scored = [evaluate(f"{name}/{split}", cases, model=kept.digest) for split in ("validation", "test")]
+        return Arm(name, kept, *scored)
 
     def row(number: int) -> Sample:
         box = Box(*TARGET)
@@ -151,7 +160,7 @@ def world(tmp_path: Path, empty_registry: Path, evaluate: Evaluate) -> World:
     def evaluate_champion(champion: Any) -> Path:
         evaluated.append(champion.digest)
         done = tmp_path / "evaluations" / "champion" / "test"
-        return done if done.exists() else evaluate("champion/test", range(50))
+        return done if done.exists() else evaluate("champion/test", range(50), model=champion.digest)
 
     return World(
         tracker=Tracker(f"sqlite:///{tmp_path / 'mlflow.db'}", "tests"),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from deepperception.errors import InputError
-from deepperception.promotion import decide
+from deepperception.promotion import Decision, decide
 from deepperception.promotion.config import PromotionConfig
 
 if TYPE_CHECKING:
@@ -58,6 +59,46 @@ def test_verdicts(
     assert pytest.approx((len(candidate) - len(champion)) / CASES) == decision.gain
     assert decision.gain_ci95[0] <= decision.gain <= decision.gain_ci95[1]
     assert re.search(reason, decision.reason), decision.reason
+
+
+def test_all_that_fails_is_told_at_once_with_its_numbers(evaluate: Evaluate) -> None:
+    folders = evaluate("candidate/test", range(40)), evaluate("champion/test", range(60))
+    decision = decide(*folders, PromotionConfig(min_cases=201), seed=0)
+    failing = [one.name for one in decision.criteria if one.verdict == "fail"]
+    assert failing == ["cases", "gain", "seen", "categories"]
+    assert all(one.sentence in decision.reason for one in decision.criteria if one.verdict == "fail")
+    rows = next(one.measured for one in decision.criteria if one.name == "categories")
+    assert rows["bird"] == {"cases": 100, "drop": 0.2, "p": pytest.approx(2 * 0.5**20)}
+
+
+@pytest.mark.parametrize(
+    ("lost", "bound", "verdict", "told"),
+    [
+        (20, 0.1, "fail", r"worse on bird by 20.0 points \(p = 1.9e-06\); at most 10.0 points"),
+        (20, 0.2, "pass", "none of 2 categories is shown to be worse by more than 20.0 points"),
+        (5, 0.01, "pass", "none of 2"),  # 5 of 100 may be chance (p = 0.06)
+    ],
+)
+def test_no_category_is_left_behind(evaluate: Evaluate, lost: int, bound: float, verdict: str, told: str) -> None:
+    candidate = evaluate("candidate/test", [*range(60 - lost), *range(HALF, CASES)])
+    champion = evaluate("champion/test", range(60))
+    decision = decide(candidate, champion, PromotionConfig(max_category_drop=bound), seed=0)
+    (found,) = (one for one in decision.criteria if one.name == "categories")
+    assert found.verdict == verdict
+    assert re.search(told, found.sentence), found.sentence
+
+
+def test_categories_that_can_show_nothing_are_named(evaluate: Evaluate) -> None:
+    folders = evaluate("candidate/test", [], cases=8), evaluate("champion/test", range(8), cases=8)
+    (found,) = (one for one in decide(*folders, PromotionConfig(), seed=0).criteria if one.name == "categories")
+    assert found.verdict == "pass"
+    assert "2 of 2 have too few cases to show anything (bird, dog)" in found.sentence
+
+
+def test_a_decision_survives_its_file(evaluate: Evaluate) -> None:
+    folders = evaluate("candidate/test", range(90)), evaluate("champion/test", range(60))
+    decision = decide(*folders, PromotionConfig(), seed=1)
+    assert Decision.from_json(json.loads(json.dumps(decision.to_json()))) == decision
 
 
 def test_the_same_seed_gives_the_same_interval(evaluate: Evaluate) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from deepperception.artifacts import payload_digest, read_manifest, verify
 from deepperception.errors import GateRefused, InfrastructureError, InputError
-from deepperception.promotion import Result, best, current, read_evidence, run
+from deepperception.promotion import Result, Wishes, best, current, read_evidence, run
 from deepperception.promotion.config import PromotionConfig
 from deepperception.tracking import MODEL
 
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
 COT_SFT = 1
 
 
-def promote(world: World, **settings: Any) -> Result:
+def promote(world: World, *, wishes: Wishes | None = None, **settings: Any) -> Result:
     return run(
         PromotionConfig(**settings),
         world.inputs,
@@ -28,12 +31,102 @@ def promote(world: World, **settings: Any) -> Result:
         tracker=world.tracker,
         store=world.store,
         cluster=world.service,
+        wishes=wishes or Wishes(),
     )
 
 
 def aliases(world: World) -> dict[str, int | None]:
     found = {name: world.tracker.alias(MODEL, name) for name in ("champion", "previous")}
     return {name: version and version.number for name, version in found.items()}
+
+
+def test_nobody_is_candidate_once_it_is_champion(world: World) -> None:
+    promote(world)
+    assert world.tracker.alias(MODEL, "candidate") is None
+
+
+def test_a_version_says_where_it_comes_from(world: World) -> None:
+    promote(world)
+    tags = current(world.tracker).tags
+    assert tags["evaluation"] == read_manifest(world.inputs.arms[COT_SFT].test).digest
+    assert tags["gate"].startswith("the candidate is better by +40.0 points")
+
+
+@pytest.mark.parametrize(
+    ("settings", "outcome", "told"),
+    [
+        ({"max_memory_gib": 2.0, "max_p95_s": 60.0}, "promoted", "memory is 1.00 GiB"),
+        ({"max_memory_gib": 0.5}, "refused", "memory is 1.00 GiB .*; at most 0.5 GiB is allowed"),
+        ({"require_leakage_check": True}, "refused", "no leakage guard was run"),
+        # Both at once, and the first criterion with them.
+        ({"max_memory_gib": 0.5, "min_gain": 0.9}, "refused", r"must exceed \+90.0 points; memory is 1.00 GiB"),
+    ],
+)
+def test_budgets_and_leakage_count(world: World, settings: dict[str, Any], outcome: str, told: str) -> None:
+    result = promote(world, **settings)
+    assert result.outcome == outcome
+    assert result.decision is not None
+    assert re.search(told, " ".join([result.reason, *(one.sentence for one in result.decision.criteria)]))
+    page = (world.out / "decision.html").read_text()
+    assert all(f"<td>{one.name}</td>" in page for one in result.decision.criteria)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "required", "outcome"),
+    [
+        ("clean", True, "promoted"),
+        ("found", False, "refused"),
+        ("overridden", False, "promoted"),
+        ("overridden", True, "refused"),
+    ],
+)
+def test_what_the_leakage_guard_found_is_read_from_the_card(
+    world: World, tmp_path: Path, verdict: str, required: bool, outcome: str
+) -> None:
+    pairs = [] if verdict == "clean" else [{"photo": "a", "question_id": "b"}]
+    told = {"checked": True, "verdict": verdict, "pairs": pairs, "reason": "a trial"}
+    (tmp_path / "card.json").write_text(json.dumps({"leakage": told}))
+    world.inputs = dataclasses.replace(world.inputs, dataset=tmp_path)
+    result = promote(world, require_leakage_check=required)
+    assert result.outcome == outcome
+    assert outcome == "promoted" or "found training photos in the benchmark (1 pairs)" in result.reason
+
+
+def test_an_override_is_kept_everywhere(world: World) -> None:
+    result = promote(world, wishes=Wishes(override="the demo is tomorrow"), min_gain=0.9)
+    assert result.outcome == "promoted"
+    assert result.reason.startswith("overruled (the demo is tomorrow): the candidate's gain is +40.0 points")
+    assert read_evidence(world.out)["decision"]["override"] == "the demo is tomorrow"
+    assert current(world.tracker).tags["override"] == "the demo is tomorrow"
+    assert "overruled (the demo is tomorrow)" in world.log.getvalue()
+
+
+def test_an_override_that_is_not_needed_is_none(world: World) -> None:
+    result = promote(world, wishes=Wishes(override="to be sure"))
+    assert result.decision is not None and result.decision.override is None
+    assert "override" not in current(world.tracker).tags
+
+
+def test_an_override_needs_a_reason(world: World) -> None:
+    with pytest.raises(InputError, match="--override: the reason is empty"):
+        promote(world, wishes=Wishes(override="  "))
+    assert aliases(world) == {"champion": 1, "previous": None}
+
+
+def test_evidence_that_was_changed_decides_nothing(world: World) -> None:
+    test = world.inputs.arms[COT_SFT].test
+    (test / "metrics.json").write_text((test / "metrics.json").read_text() + "\n")
+    result = promote(world)
+    assert result.outcome == "refused"
+    assert "the evidence is not complete: the candidate: " in result.reason
+    assert "its files changed" in result.reason
+
+
+def test_evidence_of_another_model_decides_nothing(world: World, evaluate: Evaluate) -> None:
+    other = evaluate("other/test", range(150), model="sha256:other")
+    cot_sft = dataclasses.replace(world.inputs.arms[COT_SFT], test=other)
+    world.inputs = dataclasses.replace(world.inputs, arms=[cot_sft])
+    assert "the candidate's evaluation is of sha256:other" in promote(world).reason
 
 
 def test_the_best_arm_replaces_the_base(world: World) -> None:
@@ -112,11 +205,11 @@ def test_the_alias_moves_last(world: World, monkeypatch: pytest.MonkeyPatch) -> 
     promote(world)
     assert world.service.events == [
         *("register", "set_alias champion"),  # the base takes the empty place
-        *("put", "register", "serving", "set_alias previous", "set_alias champion"),
+        *("put", "register", "set_alias candidate", "serving", "set_alias previous", "set_alias champion"),
     ]
 
 
-@pytest.mark.parametrize("call", range(7))
+@pytest.mark.parametrize("call", range(8))
 def test_killed_anywhere_the_next_run_ends_the_same(world: World, monkeypatch: pytest.MonkeyPatch, call: int) -> None:
     calls = 0
 

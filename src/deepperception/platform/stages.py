@@ -161,8 +161,9 @@ def _promotion(place: Workplace) -> Outputs:
     from deepperception.artifacts import Ref
     from deepperception.evaluation.run import evaluate_model
     from deepperception.platform.local_server import LocalServer
+    from deepperception.platform.release import open_release
     from deepperception.promotion import Inputs, read_evidence, run, tells_of_promotion
-    from deepperception.promotion.run import DECISION
+    from deepperception.promotion.evidence import DECISION, PAGE
 
     recipe, data = place.recipe, place.fetch("data")
 
@@ -181,14 +182,16 @@ def _promotion(place: Workplace) -> Outputs:
             arms=[_arm(place, name) for name in ARMS if name != "base"],
             benchmark=data / "validation.parquet",
             evaluate_champion=evaluate_champion,
+            dataset=data,
         ),
         out,
         place.context("promotion"),
         tracker=place.tracker,
         store=place.store,
         cluster=LocalServer(),
+        release=open_release(place.infra, recipe.promotion, place.tracker, place.progress),
     )
-    kept = place.keep("promotion", out, params=recipe.promotion.model_dump(mode="json"), files=[DECISION])
+    kept = place.keep("promotion", out, params=recipe.promotion.model_dump(mode="json"), files=[DECISION, PAGE])
     evidence = read_evidence(out)
     # Where a run is killed after the promotion, the next attempt meets its own model as champion: it was promoted here.
     here = result.outcome == "already champion" and tells_of_promotion(evidence, result.champion.digest)
@@ -211,6 +214,7 @@ def _arm(place: Workplace, name: str) -> Arm:
         validation=place.fetch(f"{name}_validation"),
         test=place.fetch(f"{name}_test"),
         run_id=scored["run_id"] or None,
+        test_run_id=place.inputs[f"{name}_test"].get("run_id") or None,
     )
 
 

@@ -10,15 +10,22 @@ from deepperception.artifacts.ref import DAY_S
 from deepperception.errors import InputError
 from deepperception.infra import Infra
 from deepperception.platform.local_server import LocalServer
+from deepperception.platform.release import foreseen_back, open_release, taken_back
 from deepperception.platform.status import finished_stages
 from deepperception.progress import Progress
 from deepperception.promotion import PREVIOUS, current, rollback
+from deepperception.promotion.config import PromotionConfig
 from deepperception.tracking import MODEL, Tracker
 
 
 def roll_back(infra: Infra, progress: Progress, *, dry_run: bool) -> str:
     """Make the previous version champion again; returns what is (or would be) so."""
     tracker, store = _opened(infra, progress)
+    if release := open_release(infra, PromotionConfig(), tracker, progress):
+        if dry_run:
+            return foreseen_back(release)
+        version = taken_back(release)
+        return f"champion: version {version.number} ({version.digest}), served by {release.target.name}"
     if not dry_run:
         version = rollback(tracker=tracker, store=store, cluster=LocalServer(), progress=progress)
         return f"champion: version {version.number} ({version.digest})"

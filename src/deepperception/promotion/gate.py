@@ -1,12 +1,16 @@
-"""The gate: a candidate must be shown to be better than the champion, on the same cases."""
+"""The gate: a candidate must be shown to be better than the champion, on the same cases, and fit to serve."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from deepperception.artifacts import Paired, paired
+from deepperception.artifacts import paired
+from deepperception.errors import InputError
 from deepperception.promotion.config import PromotionConfig
+from deepperception.promotion.criteria import Criterion, paired_criteria, points
 from deepperception.statistics import mcnemar_exact, paired_bootstrap
 
 
@@ -26,18 +30,45 @@ class Decision:
     gain_ci95: tuple[float, float]
     p: float
     """McNemar's exact test, two-sided."""
+    criteria: Sequence[Criterion] = ()
+    override: str | None = None
+    """Why it is promoted although a criterion fails: somebody's word, kept with everything else."""
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, kept: Mapping[str, Any]) -> Decision:
+        criteria = tuple(Criterion(**criterion) for criterion in kept["criteria"])
+        return cls(**{**kept, "gain_ci95": tuple(kept["gain_ci95"]), "criteria": criteria})
 
 
-def decide(candidate: Path, champion: Path, config: PromotionConfig, *, seed: int) -> Decision:
-    """Compare two evaluation folders of the test split; InputError where they cannot be compared."""
+def decide(
+    candidate: Path,
+    champion: Path,
+    config: PromotionConfig,
+    *,
+    seed: int,
+    more: Iterable[Criterion] = (),
+    override: str | None = None,
+) -> Decision:
+    """Compare two evaluation folders of the test split, and add the criteria `more`; all that fail are told at once.
+
+    InputError where the two cannot be compared, or an override gives no reason.
+    """
+    if override is not None and not override.strip():
+        raise InputError("--override: the reason is empty; say why the gate is overruled, it is kept.")
     pairs = paired(candidate, champion)
     only_candidate, only_champion = pairs.only_right
     gain, low, high = paired_bootstrap(pairs.right_a, pairs.right_b, seed, config.resamples)
     p = mcnemar_exact(only_candidate, only_champion)
-    objection = _objection(pairs, gain, p, config)
+    criteria = (*paired_criteria(pairs, gain, (low, high), config), *more)
+    failing = "; ".join(criterion.sentence for criterion in criteria if criterion.verdict == "fail")
+    better = f"the candidate is better by {points(gain)} on {len(pairs)} cases (p = {p:.2g})"
+    overruled = override if failing else None
     return Decision(
-        promote=objection is None,
-        reason=objection or f"the candidate is better by {_points(gain)} on {len(pairs)} cases (p = {p:.2g})",
+        promote=not failing or overruled is not None,
+        reason=f"overruled ({overruled}): {failing}" if overruled else failing or better,
         cases=len(pairs),
         candidate_accuracy=sum(pairs.right_a) / len(pairs),
         champion_accuracy=sum(pairs.right_b) / len(pairs),
@@ -46,23 +77,11 @@ def decide(candidate: Path, champion: Path, config: PromotionConfig, *, seed: in
         gain=gain,
         gain_ci95=(low, high),
         p=p,
+        criteria=criteria,
+        override=overruled,
     )
 
 
-def _objection(pairs: Paired, gain: float, p: float, config: PromotionConfig) -> str | None:
-    if len(pairs) < config.min_cases:
-        return f"{len(pairs)} test cases decide nothing; the recipe asks for at least {config.min_cases}"
-    if gain <= config.min_gain:
-        return f"the candidate's gain is {_points(gain)}; it must exceed {_points(config.min_gain)}"
-    if p > config.alpha:
-        return f"a gain of {_points(gain)} on {len(pairs)} cases may be chance (p = {p:.2g}, limit {config.alpha:g})"
-    # A gain over all cases can hide a model that learned the training categories and forgot the others.
-    for name, seen in (("seen", True), ("unseen", False)):
-        only_candidate, only_champion = pairs.where(seen=seen).only_right
-        if only_champion > only_candidate and mcnemar_exact(only_candidate, only_champion) <= config.alpha:
-            return f"the candidate is worse on {name} categories ({only_champion} cases lost, {only_candidate} won)"
-    return None
-
-
-def _points(share: float) -> str:
-    return f"{100 * share:+.1f} points"
+def table(criteria: Iterable[Criterion]) -> str:
+    """The criteria in lines, for a terminal."""
+    return "\n".join(f"  {criterion.verdict:<9} {criterion.name:<13} {criterion.sentence}" for criterion in criteria)

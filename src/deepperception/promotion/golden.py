@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from deepperception.artifacts import read_cases, read_rows
 from deepperception.artifacts.evaluations import IOU_THRESHOLD
 from deepperception.errors import GateRefused, InfrastructureError, InputError
 from deepperception.grounding import Box, raw_iou
-from deepperception.promotion.cluster import Cluster
+from deepperception.promotion.cluster import Corners
+
+
+class Asked(Protocol):
+    """Whatever answers questions at a URL."""
+
+    def ask(self, url: str, image: bytes, entity: str) -> Corners | None: ...
 
 
 @dataclass(frozen=True)
@@ -38,21 +46,39 @@ def choose(evaluation: Path, benchmark: Path, count: int) -> list[Golden]:
     return [Golden(row.question_id, row.image, row.entity, row.target) for row in rows]
 
 
-def check(cluster: Cluster, url: str, golden: Sequence[Golden], share: float) -> int:
-    """Ask the service at `url` for every golden picture; returns how many it got right.
+@dataclass(frozen=True)
+class Answered:
+    """How a service answered."""
 
-    GateRefused where fewer than `share` of them are; InfrastructureError where it does not answer.
+    right: int
+    asked: int
+    seconds: list[float]
+    """Of each answer, in the order of the pictures."""
+
+    @property
+    def told(self) -> str:
+        return f"{self.right} of {self.asked} golden pictures right"
+
+
+def ask(cluster: Asked, url: str, golden: Sequence[Golden], share: float) -> Answered:
+    """Ask the service at `url` for every golden picture, one after the other.
+
+    GateRefused where fewer than `share` of them are right; InfrastructureError where it does not answer.
     """
-    right = sum(_is_right(cluster, url, picture) for picture in golden)
+    right, seconds = 0, []
+    for picture in golden:
+        began = time.monotonic()
+        right += _is_right(cluster, url, picture)
+        seconds.append(time.monotonic() - began)
     if right < share * len(golden):
         raise GateRefused(
             f"the service answers {right} of {len(golden)} golden pictures right, where its evaluation had all; "
             "the champion stays, compare the service's engine and settings with the evaluation's."
         )
-    return right
+    return Answered(right, len(golden), seconds)
 
 
-def _is_right(cluster: Cluster, url: str, picture: Golden) -> bool:
+def _is_right(cluster: Asked, url: str, picture: Golden) -> bool:
     try:
         box = cluster.ask(url, picture.image, picture.entity)
     except (InfrastructureError, InputError) as error:  # a refusal, too: evaluation has read this picture

@@ -1,4 +1,4 @@
-"""The way back: the previous version becomes champion again."""
+"""The way back where no cluster serves: the previous version becomes champion again."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from deepperception.artifacts import Ref, Store
 from deepperception.errors import InputError
 from deepperception.progress import Progress
 from deepperception.promotion.cluster import Cluster
-from deepperception.promotion.run import CHAMPION, PREVIOUS, current
+from deepperception.promotion.registry import CHAMPION, PREVIOUS, current, settle
 from deepperception.tracking import MODEL, Tracker, Version
 
 
@@ -20,11 +20,10 @@ def rollback(*, tracker: Tracker, store: Store, cluster: Cluster, progress: Prog
         raise InputError(
             f"{tracker.uri}: there is no version before {champion.number} to go back to; promote one instead."
         )
-    if previous.number != champion.number:  # equal where a kill came between the two steps below
+    if previous.number != champion.number:  # equal where a kill came between the two aliases
         progress.say(f"serving version {previous.number} to see that it loads")
         with cluster.serving(store.get(Ref(previous.uri, previous.digest))):
             pass
-        tracker.set_alias(MODEL, CHAMPION, previous.number)
-    tracker.delete_alias(MODEL, PREVIOUS)
+    settle(tracker, {CHAMPION: previous.number, PREVIOUS: None})
     progress.say(f"version {previous.number} is champion again")
     return previous

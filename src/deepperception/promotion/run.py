@@ -6,37 +6,24 @@ everybody else goes by, moved last. Every step may be repeated, so a run that wa
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from deepperception.artifacts import Context, Outcome, Ref, Store, once, payload_digest, read_metrics
-from deepperception.artifacts.disk import write_text
-from deepperception.errors import InputError
-from deepperception.promotion import golden
+from deepperception.artifacts import Context, Store, read_manifest
+from deepperception.errors import GateRefused, InputError
+from deepperception.promotion import budgets, golden, registry
 from deepperception.promotion.cluster import Cluster
 from deepperception.promotion.config import PromotionConfig
-from deepperception.promotion.gate import Decision, decide
+from deepperception.promotion.criteria import Criterion
+from deepperception.promotion.evidence import Arm, Evidence, accuracy
+from deepperception.promotion.gate import Decision, table
+from deepperception.promotion.golden import Golden
+from deepperception.promotion.registry import CHAMPION, current
+from deepperception.promotion.release import Release
+from deepperception.promotion.rollout import IMAGE_TAG, finish, key_of, roll_out
 from deepperception.tracking import MODEL, Tracker, Version
-
-CHAMPION, PREVIOUS = "champion", "previous"
-DECISION = "decision.json"
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One model of the run, with its scores."""
-
-    name: str
-    model: Ref
-    validation: Path
-    """Evaluation folder; chooses among the arms."""
-    test: Path
-    """Evaluation folder; confirms the choice."""
-    run_id: str | None = None
-    """Of the tracked stage run that made the model."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +38,20 @@ class Inputs:
     """The dataset file that the validation evaluations were made on; golden pictures come from it."""
     evaluate_champion: Callable[[Version], Path]
     """Scores a champion that is none of the run's own models on the run's test split; gives the evaluation folder."""
+    dataset: Path | None = None
+    """The folder of the training data, whose card tells whether a leakage guard ran."""
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a user may ask for beyond the recipe."""
+
+    override: str | None = None
+    """The reason to promote although the gate says no."""
+    again: bool = False
+    """Release again what was rolled back."""
+    downtime: bool = False
+    """Replace the champion at once where there is no room for a canary."""
 
 
 @dataclass(frozen=True)
@@ -76,36 +77,45 @@ def run(
     tracker: Tracker,
     store: Store,
     cluster: Cluster,
+    release: Release | None = None,
+    wishes: Wishes = Wishes(),
 ) -> Result:
     """Let the best arm replace the champion, if the gate and the service allow it. Evidence goes to `out`.
 
-    A refusal by the gate is a result; GateRefused is for a service that does not do what evaluation saw.
+    With `release`, the champion is what a cluster serves: the candidate is brought there step by step. Without, it is
+    served by `cluster` for as long as its test takes. A refusal by the gate is a result; GateRefused is for a service
+    that does not do what evaluation saw.
     """
     champion = _champion(inputs.base, tracker)
     candidate = best(inputs.arms)
-    evidence = _Evidence(out, context, inputs.arms, candidate, champion)
+    evidence = Evidence(out, context, inputs.arms, candidate, champion, store, inputs.dataset)
     if candidate.model.digest == champion.digest:
-        reason = f"{candidate.name} is already champion, as version {champion.number}"
-        context.progress.say(reason)
-        evidence.keep_or_write(reason)
-        return Result("already champion", reason, candidate.name, champion, None)
+        return _already(candidate, champion, evidence, tracker, release)
 
-    decision = evidence.write(config, _test_of(champion, inputs))
+    pictures = golden.choose(candidate.validation, inputs.benchmark, config.golden)
+
+    def measure() -> list[Criterion]:
+        if release is not None or not budgets.wants(config):
+            return budgets.judge(config, None)
+        context.progress.say("serving the candidate to measure its budgets")
+        return budgets.judge(config, budgets.measure(cluster, store.get(candidate.model), pictures))
+
+    decision = evidence.decide(config, _test_of(champion, inputs), measure, wishes.override)
     context.progress.say(f"{candidate.name} against version {champion.number}: {decision.reason}")
+    for line in table(decision.criteria).splitlines():
+        context.progress.say(line)
     if not decision.promote:
         return Result("refused", decision.reason, candidate.name, champion, decision)
 
-    tags = {"arm": candidate.name, "evidence": store.put(out).digest, "gate": decision.reason}
-    number = tracker.register(MODEL, candidate.model.uri, candidate.model.digest, candidate.run_id, tags)
-    pictures = golden.choose(candidate.validation, inputs.benchmark, config.golden)
-    context.progress.say(f"serving version {number} to ask it for {len(pictures)} golden pictures")
-    with cluster.serving(store.get(candidate.model)) as url:
-        right = golden.check(cluster, url, pictures, config.golden_share)
-    tracker.set_alias(MODEL, PREVIOUS, champion.number)
-    tracker.set_alias(MODEL, CHAMPION, number)
-    context.progress.say(
-        f"version {number} ({candidate.name}) is champion; {right} of {len(pictures)} golden pictures right"
-    )
+    proof = store.put(out).digest
+    number = _register(candidate, decision, proof, tracker, release)
+    if release is None:
+        _try_out(config, candidate, number, pictures, context, store, cluster)
+        registry.crown(tracker, number, champion.number)
+    else:
+        version = Version(number, candidate.model.uri, candidate.model.digest, candidate.run_id)
+        _roll_out(replace(release, pictures=pictures), version, champion, proof, wishes)
+    context.progress.say(f"version {number} ({candidate.name}) is champion")
     return Result("promoted", decision.reason, candidate.name, current(tracker), decision)
 
 
@@ -113,91 +123,7 @@ def best(arms: Sequence[Arm]) -> Arm:
     """The arm with the highest validation accuracy; of equals the first."""
     if not arms:
         raise InputError("there is no candidate to promote; give at least one model with its evaluations.")
-    return max(arms, key=lambda arm: _accuracy(arm.validation))
-
-
-def current(tracker: Tracker) -> Version:
-    """The champion; InputError where nothing was ever promoted."""
-    champion = tracker.alias(MODEL, CHAMPION)
-    if champion is None:
-        raise InputError(f"{tracker.uri}: no version of {MODEL} is champion; run a recipe there first.")
-    return champion
-
-
-def read_evidence(folder: Path) -> dict[str, Any]:
-    """The content of `decision.json`."""
-    try:
-        evidence: dict[str, Any] = json.loads((folder / DECISION).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder / DECISION}: the evidence cannot be read ({error}); promote again.") from None
-    return evidence
-
-
-def tells_of_promotion(evidence: Mapping[str, Any], digest: str) -> bool:
-    """Whether this is the evidence that the model with this digest was promoted on."""
-    decision = evidence["decision"]
-    return evidence["candidate"]["digest"] == digest and decision is not None and bool(decision["promote"])
-
-
-@dataclass(frozen=True)
-class _Evidence:
-    """The artifact that says who met whom, and how it went. It names digests: version numbers are the registry's."""
-
-    out: Path
-    context: Context
-    arms: Sequence[Arm]
-    candidate: Arm
-    champion: Version
-
-    def write(self, config: PromotionConfig, champion_test: Path) -> Decision:
-        """Decide, and write the decision down; or read it, where it was made on the same evaluations."""
-
-        def build(folder: Path) -> Outcome:
-            decision = decide(self.candidate.test, champion_test, config, seed=self.context.seed)
-            return self._fill(folder, decision.reason, decision)
-
-        self._once(build, {"champion.test": payload_digest(champion_test)})
-        kept = read_evidence(self.out)["decision"]
-        return Decision(**{**kept, "gain_ci95": tuple(kept["gain_ci95"])})
-
-    def keep_or_write(self, reason: str) -> None:
-        """Leave the evidence of the champion's own promotion; without it, write that nothing was decided."""
-        if not self._is_of_own_promotion():
-            self._once(lambda folder: self._fill(folder, reason, None), {})
-
-    def _is_of_own_promotion(self) -> bool:
-        try:
-            return tells_of_promotion(read_evidence(self.out), self.candidate.model.digest)
-        except InputError:  # none there, or not whole
-            return False
-
-    def _once(self, build: Callable[[Path], Outcome], more_inputs: Mapping[str, str]) -> None:
-        inputs = {"candidate": self.candidate.model.digest, "champion": self.champion.digest, **more_inputs}
-        for arm in self.arms:
-            inputs |= {
-                f"{arm.name}.validation": payload_digest(arm.validation),
-                f"{arm.name}.test": payload_digest(arm.test),
-            }
-        once(
-            self.out,
-            kind="promotion",
-            recipe_hash=self.context.recipe_hash,
-            seed=self.context.seed,
-            inputs=inputs,
-            progress=self.context.progress,
-            build=build,
-        )
-
-    def _fill(self, folder: Path, reason: str, decision: Decision | None) -> Outcome:
-        content = {
-            "candidate": {"arm": self.candidate.name, "digest": self.candidate.model.digest},
-            "champion": {"digest": self.champion.digest},
-            "validation": {arm.name: _accuracy(arm.validation) for arm in self.arms},
-            "reason": reason,
-            "decision": None if decision is None else asdict(decision),
-        }
-        write_text(folder / DECISION, json.dumps(content, indent=2) + "\n")
-        return Outcome(metrics={} if decision is None else {"gain": decision.gain, "p": decision.p})
+    return max(arms, key=lambda arm: accuracy(arm.validation))
 
 
 def _champion(base: Arm, tracker: Tracker) -> Version:
@@ -209,13 +135,68 @@ def _champion(base: Arm, tracker: Tracker) -> Version:
     return current(tracker)
 
 
+def _already(
+    candidate: Arm, champion: Version, evidence: Evidence, tracker: Tracker, release: Release | None
+) -> Result:
+    """Nothing to decide; but a release that was cut off after its aliases moved is brought to its end."""
+    if release is not None:
+        finish(release, champion)
+        champion = current(tracker)
+    reason = f"{candidate.name} is already champion, as version {champion.number}"
+    evidence.context.progress.say(reason)
+    evidence.keep_or_write(reason)
+    return Result("already champion", reason, candidate.name, champion, None)
+
+
+def _register(candidate: Arm, decision: Decision, proof: str, tracker: Tracker, release: Release | None) -> int:
+    """The candidate's version, with all that is known of where it comes from."""
+    scored = read_manifest(candidate.test)
+    tags = {"arm": candidate.name, "evidence": proof, "gate": decision.reason, "evaluation": scored.digest}
+    if candidate.test_run_id:
+        tags["evaluation_run"] = candidate.test_run_id
+    if release is not None and release.target.image:
+        tags[IMAGE_TAG] = release.target.image
+    if decision.override:
+        tags["override"] = decision.override
+    number = tracker.register(MODEL, candidate.model.uri, candidate.model.digest, candidate.run_id, tags)
+    registry.propose(tracker, number)
+    return number
+
+
+def _try_out(
+    config: PromotionConfig,
+    candidate: Arm,
+    number: int,
+    pictures: Sequence[Golden],
+    context: Context,
+    store: Store,
+    cluster: Cluster,
+) -> None:
+    context.progress.say(f"serving version {number} to ask it for {len(pictures)} golden pictures")
+    with cluster.serving(store.get(candidate.model)) as url:
+        answered = golden.ask(cluster, url, pictures, config.golden_share)
+    context.progress.say(answered.told)
+
+
+def _roll_out(release: Release, version: Version, champion: Version, proof: str, wishes: Wishes) -> None:
+    """Release the version; its tag says how that ended."""
+    key = key_of(version.digest, proof)
+    try:
+        record = roll_out(release, version, champion, key, again=wishes.again, downtime=wishes.downtime)
+    except GateRefused as refused:
+        registry.settle(release.tracker, registry.numbers(release.tracker))  # nobody is candidate any more
+        _tag(release.tracker, version, {"release": str(refused)})
+        raise
+    _tag(release.tracker, version, {"release": f"released {record.notes[-1]['time']}"})
+
+
+def _tag(tracker: Tracker, version: Version, tags: Mapping[str, str]) -> None:
+    tracker.register(MODEL, version.uri, version.digest, version.run_id, tags)
+
+
 def _test_of(champion: Version, inputs: Inputs) -> Path:
     """The champion's test evaluation: this run's own where it is one of its models, else made now."""
     for arm in (inputs.base, *inputs.arms):
         if arm.model.digest == champion.digest:
             return arm.test
     return inputs.evaluate_champion(champion)
-
-
-def _accuracy(evaluation: Path) -> float:
-    return float(read_metrics(evaluation)["official"]["all"]["accuracy"])

@@ -19,6 +19,7 @@ from deepperception.serving.finder import PixelBox, Prediction
 _MODEL = "/v1/models/deepperception"
 _PREDICT = f"{_MODEL}:predict"
 _TIMEOUT_S = 300.0  # one picture, on a CPU that may be busy
+_METRICS_BYTES = 1 << 22
 _OUR_FAULT = (400, 401, 404, 408, 413, 422)
 _COME_BACK = (429, 503)
 _LONGEST_WAIT_S = 30.0
@@ -73,6 +74,16 @@ def is_ready(url: str, *, timeout_s: float) -> bool:
             return bool(response.status == HTTPStatus.OK)
     except (OSError, http.client.HTTPException):  # refused, timed out, 503 while it loads, or no HTTP
         return False
+
+
+def read_metrics(url: str, *, timeout_s: float = 10.0) -> str:
+    """What the server at `url` tells Prometheus; InfrastructureError where it tells nothing."""
+    address = f"{url.rstrip('/')}/metrics"
+    try:
+        with _opener(address).open(address, timeout=timeout_s) as response:
+            return str(response.read(_METRICS_BYTES).decode("utf-8"))
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise InfrastructureError(f"{address}: no metrics can be read there ({error}).") from None
 
 
 def _check(url: str) -> None:
