@@ -10,7 +10,6 @@ import click
 
 from deepperception.analysis_commands import analyze
 from deepperception.arguments import (
-    PATH,
     Commands,
     allows_tags,
     checkpoint,

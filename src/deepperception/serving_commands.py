@@ -11,9 +11,9 @@ import click
 
 from deepperception.arguments import PATH, checkpoint
 from deepperception.errors import InputError
+from deepperception.serving.client import TOKEN
 
 MIB = 1 << 20
-TOKEN = "DEEPPERCEPTION_TOKEN"
 
 
 @click.command()

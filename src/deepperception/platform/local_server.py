@@ -14,7 +14,7 @@ from typing import IO
 
 from deepperception.errors import InfrastructureError
 from deepperception.promotion.cluster import Corners
-from deepperception.serving.client import ask_server, is_ready, read_metrics
+from deepperception.serving.client import TOKEN, ask_server, is_ready, read_metrics
 from deepperception.serving.server import LOOPBACK, claim_port
 
 _PATIENCE_S = 600.0  # a machine may be busy; a server that has ended is noticed at once
@@ -45,7 +45,7 @@ class LocalServer:
 
     def ask(self, url: str, image: bytes, entity: str) -> Corners | None:
         """Over HTTP, like any client of the service."""
-        return ask_server(url, image, entity).box_1000
+        return ask_server(url, image, entity, token=os.environ.get(TOKEN)).box_1000
 
     def metrics(self, url: str) -> str:
         """Over HTTP, as Prometheus asks."""

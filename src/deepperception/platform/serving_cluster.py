@@ -11,7 +11,7 @@ from typing import Any
 from deepperception.errors import InfrastructureError, InputError
 from deepperception.infra_pools import amount
 from deepperception.promotion.cluster import Conflict, Corners, Object, Pod
-from deepperception.serving.client import ask_server, read_metrics
+from deepperception.serving.client import TOKEN, ask_server, read_metrics
 
 _TIMEOUT_S = (5.0, 30.0)  # to connect, to answer
 _PATIENCE_S = 60.0
@@ -117,7 +117,8 @@ class KubernetesCluster:
 
     def ask(self, url: str, image: bytes, entity: str) -> Corners | None:
         """Over HTTP, like any client of the service."""
-        return ask_server(url, image, entity, timeout_s=_PREDICT_TIMEOUT_S).box_1000
+        token = os.environ.get(TOKEN)
+        return ask_server(url, image, entity, timeout_s=_PREDICT_TIMEOUT_S, token=token).box_1000
 
     def metrics(self, url: str) -> str:
         """Over HTTP, as Prometheus asks."""

@@ -16,6 +16,8 @@ from typing import Any
 from deepperception.errors import InfrastructureError, InputError
 from deepperception.serving.finder import PixelBox, Prediction
 
+TOKEN = "DEEPPERCEPTION_TOKEN"
+"""Environment variable of the bearer token, for a server and for who asks it."""
 _MODEL = "/v1/models/deepperception"
 _PREDICT = f"{_MODEL}:predict"
 _TIMEOUT_S = 300.0  # one picture, on a CPU that may be busy
