@@ -25,6 +25,15 @@ def health(service: Service, dataplane: Any) -> APIRouter:
         service.check_ready()
         return JSONResponse({"ready": True})
 
+    # KServe's own handlers of these two take a version, and answer it with 501.
+    async def described(model_name: str) -> Response:
+        """The model's inputs and outputs."""
+        return JSONResponse(await dataplane.model_metadata(model_name))
+
+    async def model_ready(model_name: str) -> Response:
+        """Whether the model takes requests."""
+        return JSONResponse(await v1.model_ready(model_name))
+
     async def metrics(request: Request) -> Response:
         """For Prometheus."""
         encoder, kind = exposition.choose_encoder(request.headers.get("accept", ""))
@@ -40,8 +49,8 @@ def health(service: Service, dataplane: Any) -> APIRouter:
         ("/v2/health/live", v2.live, "V2"),
         ("/v2/health/ready", ready, "V2"),
         ("/v2/models", v2.models, "V2"),
-        ("/v2/models/{model_name}", v2.model_metadata, "V2"),
-        ("/v2/models/{model_name}/ready", v2.model_ready, "V2"),
+        ("/v2/models/{model_name}", described, "V2"),
+        ("/v2/models/{model_name}/ready", model_ready, "V2"),
         ("/metrics", metrics, "metrics"),
     ):
         router.add_api_route(address, said, methods=["GET"], tags=[tag])
