@@ -25,10 +25,6 @@ def selection(
     from deepperception.platform.steps import run_step
 
     scores = {"sft": sft_scores, "cot_sft": cot_sft_scores, "grpo": grpo_scores}
-    outputs = {"sft": sft, "cot_sft": cot_sft, "grpo": grpo, "table": table, "page": page}
-    own = {
-        "sft_validation": sft_validation,
-        "cot_sft_validation": cot_sft_validation,
-        "grpo_validation": grpo_validation,
-    }
-    run_step("selection", recipe, infra, seed, inputs=scores, outputs=outputs | own)
+    models = {"sft": sft, "cot_sft": cot_sft, "grpo": grpo, "grpo_validation": grpo_validation}
+    others = {"sft_validation": sft_validation, "cot_sft_validation": cot_sft_validation, "table": table, "page": page}
+    run_step("selection", recipe, infra, seed, inputs=scores, outputs=models | others)

@@ -48,11 +48,13 @@ def test_a_good_file_shows_what_would_run_where(kfp_api: Any, file: Path) -> Non
 
 def test_it_says_which_trainings_become_trainjobs_and_shows_them(kfp_api: Any, file: Path) -> None:
     stages = {"sft": {"pool": "gpu", "nodes": 2, "timeout_s": 60}, "grpo": {"pool": "gpu"}}
-    change(file, stages=stages, kubeflow__queue="training")
+    pools = yaml.safe_load(file.read_text())["pools"]
+    pools["gpu"]["queue"] = "training"
+    change(file, stages=stages, pools=pools)
     result = ask("check", file)
     assert result.exit_code == 0, result.output
     assert (
-        "sft: a TrainJob in the queue training, 2 processes on 2 nodes of pool gpu, each with cpu 8, memory 64Gi, "
+        "sft: a TrainJob, in the queue training, 2 processes on 2 nodes of pool gpu, each with cpu 8, memory 64Gi, "
         "1 x nvidia.com/gpu, at most 60 s; made and watched from pool cpu"
     ) in result.output
     documents = list(yaml.safe_load_all(ask("submit", file, "--dry-run").output))

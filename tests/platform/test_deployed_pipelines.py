@@ -13,9 +13,9 @@ def test_every_pipeline_is_uploaded_once_for_each_content(cluster: Infra) -> Non
     said: list[str] = []
     pipelines.register(cluster, said.append)
     pipelines.register(cluster, said.append)
-    names = ("deepperception", "deepperception-benchmark", "deepperception-synthesis")
+    names = ("deepperception", "deepperception-search", "deepperception-benchmark", "deepperception-synthesis")
     assert [line.split()[1] for line in said] == [*names, *names]
-    assert [line.rsplit(maxsplit=1)[1] for line in said] == ["uploaded"] * 3 + ["already"] * 3
+    assert [line.rsplit(maxsplit=1)[1] for line in said] == ["uploaded"] * 4 + ["already"] * 4
 
 
 def test_without_an_infra_file_it_says_what_to_do() -> None:

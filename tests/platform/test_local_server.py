@@ -52,4 +52,4 @@ def test_golden_pictures_go_past_a_proxy(service: str, monkeypatch: pytest.Monke
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.delenv("no_proxy", raising=False)
     picture = golden.Golden("bird/1", b"a picture", "wren", Box(100, 100, 300, 300))
-    assert golden.check(LocalServer(), service, [picture], share=1.0) == 1
+    assert golden.ask(LocalServer(), service, [picture], share=1.0).right == 1

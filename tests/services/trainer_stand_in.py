@@ -10,6 +10,7 @@ import copy
 import json
 import re
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -108,8 +109,12 @@ class StandIn:
 
     def until(self, condition: Any, seconds: float = 30) -> None:
         """Wait for what somebody else does."""
+        until = time.monotonic() + seconds
         with self.changed:
-            assert self.changed.wait_for(condition, seconds), f"it did not come true; asked so far: {self.asked[-20:]}"
+            # Not all that is waited for comes with a call that would wake this thread.
+            while not (true := condition()) and time.monotonic() < until:
+                self.changed.wait(0.1)
+            assert true, f"it did not come true; asked so far: {self.asked[-20:]}"
 
     # What a client asks.
 

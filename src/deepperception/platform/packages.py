@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import tempfile
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,17 @@ def compiled(name: str, infra: Infra | None = None) -> str:
 
     With `infra`, every task has its place; InputError, with all faults, where the file names no such.
     """
+    return _compiled(name, None if infra is None else infra.to_json())
+
+
+@lru_cache(maxsize=8)
+def _compiled(name: str, infra: str | None) -> str:
+    # Seconds of work that follow from the arguments alone: `submit` looks at a package that `check` has made already.
     from kfp import compiler
 
     from deepperception.platform.placement import placed
 
-    flow = pipeline(name) if infra is None else placed(pipeline(name), infra)
+    flow = pipeline(name) if infra is None else placed(pipeline(name), Infra.from_json(infra))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "pipeline.yaml")
         compiler.Compiler().compile(flow, str(path))

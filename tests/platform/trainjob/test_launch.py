@@ -327,7 +327,7 @@ def test_a_killed_launcher_leaves_its_job_to_the_next_attempt(api: Any, launcher
     process.kill()
     process.communicate(timeout=60)
     # The killed one's inputs are its own; the next attempt of a run is called with the same.
-    next_attempt.place.inputs = {"model": {"uri": "file:///m", "digest": "sha256:" + "1" * 64}}
+    next_attempt.place.given = {"model": {"uri": "file:///m", "digest": "sha256:" + "1" * 64}}
     next_attempt.start()
     api.until(lambda: any("found the TrainJob" in line for line in next_attempt.said))
     next_attempt.completes()
