@@ -8,7 +8,7 @@ OUT ?= runs/demo
 OVERLAY ?= kind
 BIN := .venv/bin
 
-.PHONY: demo test e2e bench lint clean lock help golden deploy undeploy images base-image test-images lock-images
+.PHONY: demo test e2e e2e-long bench lint clean lock help golden deploy undeploy images base-image test-images lock-images
 .DEFAULT_GOAL := help
 
 help:  ## List the targets.
@@ -21,7 +21,10 @@ test: .venv/ready  ## Run the tests.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 e2e: .venv/ready  ## Run small whole pipelines, kill them, run them again.
-	$(BIN)/python -m pytest tests/e2e -m e2e
+	$(BIN)/python -m pytest tests/e2e -m "e2e and not long"
+
+e2e-long: .venv/ready  ## Run what takes longer: several processes, the soak, thousands of malformed requests.
+	$(BIN)/python -m pytest tests/e2e tests/training tests/serving tests/platform/release -m "e2e and not docker" --deselect tests/e2e/test_run.py
 
 bench: .venv/ready  ## Measure against the alternatives, into build/bench.json.
 	$(BIN)/python -m benchmarks

@@ -15,7 +15,7 @@ from benchmarks import load
 from benchmarks.evaluation import scenes
 from benchmarks.serving import server
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 SOAK_S = float(os.environ.get("DEEPPERCEPTION_SOAK_S", "60"))
 PARTS = 6

@@ -24,7 +24,7 @@ from deepperception.platform.trainjob.api import KubernetesApi
 from deepperception.recipe import Recipe, load_recipe
 from deepperception.tracking import Tracker
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 SMALL = ("sft.max_steps=3", "sft.batch_size=2", "grpo.max_steps=1", "grpo.difficulty=null", "grpo.prompts_per_step=4",
          "grpo.group_size=2", "grpo.max_completion_length=8")  # fmt: skip

@@ -19,7 +19,7 @@ from services import training_ranks
 from deepperception.artifacts.curves import read_curves
 from deepperception.artifacts.manifest import read_manifest, verify
 
-pytestmark = [pytest.mark.e2e, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.filterwarnings("ignore")]
 
 # Sums of floats in another order. Measured on losses: 2e-6 of themselves.
 LOSS_TOLERANCE = 1e-5
