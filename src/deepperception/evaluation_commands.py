@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
@@ -12,6 +12,9 @@ from deepperception.grounding import DialogueName
 from deepperception.inference.open import EngineName
 from deepperception.progress import Progress, show
 from deepperception.settings import parse
+
+if TYPE_CHECKING:
+    from deepperception.evaluation.config import EvaluationConfig
 
 
 @click.command()
@@ -51,26 +54,17 @@ def evaluate(
     with --prompt r1 --max-new-tokens 1500 --max-pixels 12845056; a checkpoint's own deepperception.json may say
     otherwise.
     """
-    from deepperception.artifacts import Context, read_metrics
+    from deepperception.artifacts import Context
     from deepperception.artifacts.choice_rows import holds_choices
     from deepperception.evaluation.choices import evaluate_model_on_choices, evaluate_predictions_on_choices
     from deepperception.evaluation.config import EvaluationConfig
     from deepperception.evaluation.page import page_writer
-    from deepperception.evaluation.published import published_for, published_table
     from deepperception.evaluation.run import evaluate_endpoint, evaluate_model, evaluate_predictions
     from deepperception.evaluation.shards import WHOLE, Shard
-    from deepperception.evaluation.table import LETTERS_TITLE, TITLE, render_table
 
     if (model is None) == (predictions is None):
         raise click.UsageError("give either --model or --predictions.")
-    if (settings["engine"] == "openai") != (endpoint is not None) or (concurrency and not endpoint):
-        raise click.UsageError("--endpoint and --concurrency go with --engine openai, which needs the --endpoint.")
-    if endpoint and settings["max_pixels"]:
-        raise click.UsageError("the server decides on the size of pictures; leave --max-pixels out.")
-    if endpoint:
-        given = {"url": endpoint, "model": model, "concurrency": concurrency}
-        settings["endpoint"] = {key: value for key, value in given.items() if value is not None}
-    config = parse(settings, EvaluationConfig, where="evaluate")
+    config = _config(settings, model, endpoint, concurrency)
     part = WHOLE if shard is None else Shard.parse(shard)
     untouched = config.model_copy(update={"batch_size": 64}) == EvaluationConfig()
     if predictions is not None and not (untouched and part == WHOLE):
@@ -93,11 +87,33 @@ def evaluate(
     else:
         folder = checkpoint(str(model))
         finished = evaluate_model(config, benchmark, folder, out, context, shard=part, **told) is not None
-    if not finished:
-        return
+    if finished:
+        _show(str(model or predictions), out, of_letters=of_letters)
+
+
+def _config(
+    settings: dict[str, Any], model: str | None, endpoint: str | None, concurrency: int | None
+) -> EvaluationConfig:
+    """The options as settings; UsageError where they do not go together."""
+    from deepperception.evaluation.config import EvaluationConfig
+
+    if (settings["engine"] == "openai") != (endpoint is not None) or (concurrency and not endpoint):
+        raise click.UsageError("--endpoint and --concurrency go with --engine openai, which needs the --endpoint.")
+    if endpoint and settings["max_pixels"]:
+        raise click.UsageError("the server decides on the size of pictures; leave --max-pixels out.")
+    if endpoint:
+        given = {"url": endpoint, "model": model, "concurrency": concurrency}
+        settings["endpoint"] = {key: value for key, value in given.items() if value is not None}
+    return parse(settings, EvaluationConfig, where="evaluate")
+
+
+def _show(name: str, out: Path, *, of_letters: bool) -> None:
+    from deepperception.artifacts import read_metrics
+    from deepperception.evaluation.published import published_for, published_table
+    from deepperception.evaluation.table import LETTERS_TITLE, TITLE, render_table
+
     metrics = read_metrics(out)
-    title = LETTERS_TITLE if of_letters else TITLE
-    show(render_table({str(model or predictions): metrics}, title=title))
+    show(render_table({name: metrics}, title=LETTERS_TITLE if of_letters else TITLE))
     if rows := published_for(metrics):
         show(published_table(rows))
     click.echo(f"written to {out}")

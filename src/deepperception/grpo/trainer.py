@@ -18,6 +18,7 @@ from trl import GRPOTrainer
 from trl.models import unwrap_model_for_generation
 from trl.trainer.utils import pad, split_pixel_values_by_grid, split_tensor_dict, unsplit_pixel_values_by_grid
 
+from deepperception.errors import InputError
 from deepperception.grpo.packing import pack
 from deepperception.inference.shared_prefix import Sampling, prompt_positions, sample_groups
 
@@ -75,7 +76,7 @@ class GroupTrainer(GRPOTrainer):
     ) -> tuple[torch.Tensor, torch.Tensor | None, None]:
         """Log-probabilities and entropies of the completions' tokens, (rows, logits_to_keep); 0 beyond the mask."""
         if compute_aux_loss:
-            raise NotImplementedError("a mixture of experts is not packed; train it with TRL's own trainer.")
+            raise InputError("model.base: GRPO knows no mixture of experts yet; give a dense Qwen-VL.")
         wanted = ("log_probs", "entropy") if compute_entropy else ("log_probs",)
         prompt_length = input_ids.shape[1] - logits_to_keep
         parts = []
